@@ -1,0 +1,4 @@
+//! The actors: each owns one thing and moves data; what to do is decided in `dynamo`.
+
+pub mod replica;
+pub mod request;

@@ -1,0 +1,9 @@
+//! The pure core: decides, and never waits, logs, or reads a clock.
+
+pub mod key;
+pub mod membership;
+pub mod merkle;
+pub mod node_id;
+pub mod quorum;
+pub mod ring;
+pub mod version;

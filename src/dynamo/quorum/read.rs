@@ -1,0 +1,209 @@
+//! Counting and merging the replies to a read.
+
+use super::{Acks, Decision, Fault, Shortfall};
+use crate::dynamo::node_id::NodeId;
+use crate::dynamo::version::{State, sync};
+
+/// The quorum of one read.
+#[derive(Debug)]
+pub struct ReadQuorum {
+    owners: usize,
+    needed: usize,
+    replies: Vec<(NodeId, State)>,
+    faults: Vec<Fault>,
+    merged: State,
+}
+
+/// What a read leaves to do when all its replies are in.
+#[derive(Debug, PartialEq, Eq)]
+pub enum ReadFollowUp {
+    /// Every replica that answered holds the merged state.
+    Nothing,
+    /// These do not.
+    Repair {
+        /// Replicas to bring up to date.
+        stale: Vec<NodeId>,
+        /// The state they miss.
+        merged: State,
+    },
+}
+
+impl ReadQuorum {
+    /// R of so many owners; R is clamped to their number.
+    #[must_use]
+    pub fn new(owners: usize, r: usize) -> Self {
+        Self {
+            owners,
+            needed: r.clamp(1, owners.max(1)),
+            replies: Vec::with_capacity(owners),
+            faults: Vec::new(),
+            merged: State::default(),
+        }
+    }
+
+    /// How many replies are needed.
+    #[must_use]
+    pub fn needed(&self) -> usize {
+        self.needed
+    }
+
+    /// Notes the one outcome of a replica.
+    pub fn record(&mut self, node: &NodeId, outcome: Result<State, Fault>) -> Decision {
+        match outcome {
+            Ok(state) => {
+                if self.replies.is_empty() {
+                    self.merged = state.clone();
+                } else if state != self.merged {
+                    self.merged = sync(&self.merged, &state);
+                }
+                self.replies.push((node.clone(), state));
+            }
+            Err(fault) => self.faults.push(fault),
+        }
+        self.decide()
+    }
+
+    /// Whether the quorum is met, out of reach, or open.
+    #[must_use]
+    pub fn decide(&self) -> Decision {
+        let got = self.replies.len();
+        if got >= self.needed {
+            Decision::Done
+        } else if self.owners.saturating_sub(self.faults.len()) < self.needed {
+            Decision::Failed(self.shortfall())
+        } else {
+            Decision::Wait
+        }
+    }
+
+    /// The merged state of the replies so far.
+    #[must_use]
+    pub fn merged(&self) -> &State {
+        &self.merged
+    }
+
+    /// Who answered so far.
+    #[must_use]
+    pub fn acks(&self) -> Acks {
+        Acks {
+            home: self.replies.len(),
+            hinted: 0,
+        }
+    }
+
+    /// How far it got.
+    #[must_use]
+    pub fn shortfall(&self) -> Shortfall {
+        Shortfall {
+            needed: self.needed,
+            got: self.replies.len(),
+        }
+    }
+
+    /// The faults so far.
+    #[must_use]
+    pub fn faults(&self) -> &[Fault] {
+        &self.faults
+    }
+
+    /// Whether the replies so far differ.
+    #[must_use]
+    pub fn differs(&self) -> bool {
+        self.replies.iter().any(|(_, state)| *state != self.merged)
+    }
+
+    /// What is left to do, once every outcome that will come has come.
+    #[must_use]
+    pub fn finish(self) -> ReadFollowUp {
+        let merged = self.merged;
+        let behind = self
+            .replies
+            .into_iter()
+            .filter(|(_, state)| *state != merged);
+        let stale: Vec<NodeId> = behind.map(|(node, _)| node).collect();
+        if stale.is_empty() {
+            ReadFollowUp::Nothing
+        } else {
+            ReadFollowUp::Repair { stale, merged }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::dynamo::node_id::Incarnation;
+    use crate::dynamo::version::{Actor, Body, Context, Dot, RequestId, Sibling};
+
+    fn id(name: &str) -> NodeId {
+        NodeId::new(name).unwrap()
+    }
+
+    fn written(by: u64) -> State {
+        let dot = Dot {
+            actor: Actor {
+                incarnation: Incarnation(by),
+                epoch: 1,
+            },
+            n: 1,
+        };
+        let request = RequestId {
+            id: by.into(),
+            fingerprint: 0,
+        };
+        let sibling = Sibling {
+            dot,
+            body: Body::Value(Bytes::from_static(b"1")),
+            request,
+        };
+        let context = Context::from_parts(Vec::new(), vec![dot]);
+        State {
+            context,
+            siblings: vec![sibling],
+            remembered: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_fault_is_no_reply_and_an_absent_record_is_one() {
+        let mut quorum = ReadQuorum::new(3, 2);
+        assert_eq!(
+            quorum.record(&id("a"), Err(Fault::TimedOut)),
+            Decision::Wait
+        );
+        assert_eq!(
+            quorum.record(&id("b"), Ok(State::default())),
+            Decision::Wait
+        );
+        assert_eq!(
+            quorum.record(&id("c"), Ok(State::default())),
+            Decision::Done
+        );
+    }
+
+    #[test]
+    fn a_quorum_out_of_reach_fails_before_the_last_outcome() {
+        let mut quorum = ReadQuorum::new(3, 2);
+        quorum.record(&id("a"), Err(Fault::Unreachable));
+        let failed = Decision::Failed(Shortfall { needed: 2, got: 0 });
+        assert_eq!(quorum.record(&id("b"), Err(Fault::NotReady)), failed);
+    }
+
+    #[test]
+    fn replies_are_merged_and_those_that_lack_something_are_repaired() {
+        let mut quorum = ReadQuorum::new(3, 9);
+        assert_eq!(quorum.needed(), 3);
+        quorum.record(&id("a"), Ok(written(1)));
+        quorum.record(&id("b"), Ok(written(2)));
+        let both = sync(&written(1), &written(2));
+        assert_eq!(quorum.record(&id("c"), Ok(both.clone())), Decision::Done);
+        assert_eq!(quorum.merged(), &both);
+        let expected = ReadFollowUp::Repair {
+            stale: vec![id("a"), id("b")],
+            merged: both,
+        };
+        assert_eq!(quorum.finish(), expected);
+    }
+}

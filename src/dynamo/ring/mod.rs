@@ -1,0 +1,181 @@
+//! The ring: who the members are and which of them own each partition. An immutable value;
+//! [`plan`] makes the next one.
+
+mod plan;
+
+pub use plan::{Change, PlanError, plan};
+
+use super::key::{PARTITIONS, Partition, fmix64, fnv1a64};
+use super::node_id::NodeId;
+
+/// Names a cluster: random, made when it is founded. Two clusters never merge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ClusterId(pub u64);
+
+impl std::fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// A fingerprint of everything that decides ownership; equal rings have equal hashes on every node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RingHash(pub u64);
+
+impl std::fmt::Display for RingHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// Where a node's three listeners are reached, each as `host:port`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addresses {
+    /// The REST API.
+    pub client: String,
+    /// The operators' API.
+    pub admin: String,
+    /// The other nodes.
+    pub peer: String,
+}
+
+/// One node of the ring.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its name, unique in the ring.
+    pub id: NodeId,
+    /// Names its data directory: another directory under the same name is not this member.
+    pub data_id: u64,
+    /// Replicas of a partition go to distinct zones where there are enough.
+    pub zone: String,
+    /// Its share of the partitions, relative to the others'; at least 1.
+    pub weight: u32,
+    /// As it last announced them; not part of the ring's hash.
+    pub addresses: Addresses,
+}
+
+/// Who holds one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placement {
+    /// The owners that serve: N distinct members, or all of them while there are fewer than N.
+    pub owners: Vec<NodeId>,
+    /// While the partition moves: the owners to be. Writes need a quorum of these too.
+    pub incoming: Option<Vec<NodeId>>,
+}
+
+/// Which of a moving partition's owner sets a request addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OwnerSet {
+    /// [`Placement::owners`].
+    Current,
+    /// [`Placement::incoming`].
+    Incoming,
+}
+
+/// One epoch of the ring.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ring {
+    /// The cluster it belongs to.
+    pub cluster: ClusterId,
+    /// Rises by one with every committed change; a founded ring has epoch 1.
+    pub epoch: u64,
+    /// N: how many owners a partition has once there are as many members.
+    pub replicas: usize,
+    /// The members, sorted by name.
+    pub members: Vec<Member>,
+    /// One row a partition, [`PARTITIONS`] in all.
+    pub placements: Vec<Placement>,
+}
+
+impl Ring {
+    /// The member of this name.
+    #[must_use]
+    pub fn member(&self, id: &NodeId) -> Option<&Member> {
+        self.members.iter().find(|m| m.id == *id)
+    }
+
+    /// Who holds the partition.
+    #[must_use]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "a Partition is below PARTITIONS, the table's length"
+    )]
+    pub fn placement(&self, partition: Partition) -> &Placement {
+        &self.placements[partition.index()]
+    }
+
+    /// The nodes that stand in for a partition's owners, nearest first: the owners of the
+    /// clockwise successors that do not own the partition themselves, before or after its move.
+    #[must_use]
+    pub fn fallbacks(&self, partition: Partition) -> Vec<NodeId> {
+        let here = self.placement(partition);
+        let mut out: Vec<NodeId> = Vec::new();
+        let start = partition.index();
+        let clockwise = (1..usize::from(PARTITIONS)).map(|i| (start + i) % usize::from(PARTITIONS));
+        for row in clockwise.filter_map(|i| self.placements.get(i)) {
+            for id in &row.owners {
+                if !here.involves(id) && !out.contains(id) {
+                    out.push(id.clone());
+                }
+            }
+        }
+        out
+    }
+
+    /// Whether any partition is moving.
+    #[must_use]
+    pub fn is_moving(&self) -> bool {
+        self.placements.iter().any(|p| p.incoming.is_some())
+    }
+
+    /// The partitions that the member gains in the move under way.
+    pub fn gains<'a>(&'a self, id: &'a NodeId) -> impl Iterator<Item = Partition> + 'a {
+        Partition::all().filter(move |p| {
+            let row = self.placement(*p);
+            row.incoming.as_ref().is_some_and(|to| to.contains(id)) && !row.owners.contains(id)
+        })
+    }
+
+    /// The fingerprint that members compare before they promise or accept this ring.
+    #[must_use]
+    pub fn hash(&self) -> RingHash {
+        let mut text = format!("{} {} {}\n", self.cluster, self.epoch, self.replicas);
+        for m in &self.members {
+            text.push_str(&format!(
+                "{} {:016x} {} {}\n",
+                m.id, m.data_id, m.zone, m.weight
+            ));
+        }
+        for p in &self.placements {
+            text.push_str(&format!("{:?} {:?}\n", p.owners, p.incoming));
+        }
+        RingHash(fmix64(fnv1a64(text.as_bytes())))
+    }
+}
+
+impl Placement {
+    /// The owners in this set; `None` when nothing is incoming.
+    #[must_use]
+    pub fn set(&self, set: OwnerSet) -> Option<&[NodeId]> {
+        match set {
+            OwnerSet::Current => Some(&self.owners),
+            OwnerSet::Incoming => self.incoming.as_deref(),
+        }
+    }
+
+    /// Whether the node owns the partition now or is about to.
+    #[must_use]
+    pub fn involves(&self, id: &NodeId) -> bool {
+        self.owners.contains(id) || self.incoming.as_ref().is_some_and(|to| to.contains(id))
+    }
+
+    /// Every node that a write goes to: the owners, then those that come in.
+    pub fn writers(&self) -> impl Iterator<Item = &NodeId> {
+        let incoming = self
+            .incoming
+            .iter()
+            .flatten()
+            .filter(|id| !self.owners.contains(id));
+        self.owners.iter().chain(incoming)
+    }
+}

@@ -1,0 +1,122 @@
+//! What replicas hold and exchange for one key.
+
+use bytes::Bytes;
+
+use super::{Context, Dot};
+
+/// Names a client's request, so that its retries can be recognised. Two attempts of one request
+/// carry the same id; a request without an `Idempotency-Key` gets a random one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId {
+    /// Which request: from the client's `Idempotency-Key`, or random.
+    pub id: u128,
+    /// What it asked for (operation, value and clock): tells a retry from a reused key.
+    pub fingerprint: u64,
+}
+
+/// What a write left behind.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Body {
+    /// The raw JSON text, as the client wrote it.
+    Value(Bytes),
+    /// A delete.
+    Tombstone,
+}
+
+/// One of the concurrent versions of a key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Sibling {
+    /// The write that made it.
+    pub dot: Dot,
+    /// What was written.
+    pub body: Body,
+    /// The request that made it.
+    pub request: RequestId,
+}
+
+/// A past write with an `Idempotency-Key`, remembered after its value is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Remembered {
+    /// The write.
+    pub dot: Dot,
+    /// The request that made it.
+    pub request: RequestId,
+}
+
+/// The state of a key: what is known of it and which versions live.
+///
+/// Siblings and remembered requests are sorted by dot; every sibling's dot is in the context.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct State {
+    /// Every write this state knows of.
+    pub context: Context,
+    /// The versions that no known write covers.
+    pub siblings: Vec<Sibling>,
+    /// Of each actor the last [`State::REMEMBERED_PER_ACTOR`] writes with an `Idempotency-Key`.
+    pub remembered: Vec<Remembered>,
+}
+
+impl State {
+    /// How many requests are remembered of each actor. A bound by actor and count, not by time,
+    /// keeps `sync` commutative and associative.
+    pub const REMEMBERED_PER_ACTOR: usize = 8;
+
+    /// Whether nothing was ever written.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.context.is_empty()
+    }
+
+    /// The live values as a reader sees them, in the order of their dots: no tombstones, and the
+    /// attempts of one request once.
+    #[must_use]
+    pub fn live(&self) -> Vec<(&Sibling, &Bytes)> {
+        let mut seen: Vec<(&Sibling, &Bytes)> = Vec::with_capacity(self.siblings.len());
+        for sibling in &self.siblings {
+            if let Body::Value(value) = &sibling.body
+                && !seen
+                    .iter()
+                    .any(|(s, v)| s.request == sibling.request && *v == value)
+            {
+                seen.push((sibling, value));
+            }
+        }
+        seen
+    }
+
+    /// Whether a reader would see a value.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.siblings
+            .iter()
+            .any(|s| matches!(s.body, Body::Value(_)))
+    }
+
+    /// The write of a request that is still known, by its id.
+    #[must_use]
+    pub fn written_by(&self, id: u128) -> Option<Remembered> {
+        let living = self.siblings.iter().map(|s| Remembered {
+            dot: s.dot,
+            request: s.request,
+        });
+        self.remembered
+            .iter()
+            .copied()
+            .chain(living)
+            .find(|r| r.request.id == id)
+    }
+
+    pub(super) fn holds(&self, dot: Dot) -> bool {
+        self.siblings.binary_search_by_key(&dot, |s| s.dot).is_ok()
+    }
+
+    pub(super) fn trim_remembered(&mut self) {
+        self.remembered.sort_unstable();
+        self.remembered.dedup();
+        let all = std::mem::take(&mut self.remembered);
+        for run in all.chunk_by(|a, b| a.dot.actor == b.dot.actor) {
+            let surplus = run.len().saturating_sub(Self::REMEMBERED_PER_ACTOR);
+            self.remembered.extend(run.iter().skip(surplus));
+        }
+    }
+}

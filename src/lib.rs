@@ -1,0 +1,7 @@
+//! Quorate: a leaderless, always-writable key-value store in the manner of Dynamo.
+//!
+//! `dynamo` decides, `actors` own and move, `http` speaks; see ARCHITECTURE.md for the map.
+
+pub mod actors;
+pub mod dynamo;
+pub mod storage;
