@@ -1,0 +1,4 @@
+//! How things look outside memory: between nodes and on the disk. Conversion and validation only.
+
+pub mod record;
+pub mod state;
