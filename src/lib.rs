@@ -5,3 +5,4 @@
 pub mod actors;
 pub mod dynamo;
 pub mod storage;
+pub mod wire;
