@@ -6,4 +6,5 @@ pub mod actors;
 pub mod clock;
 pub mod config;
 pub mod dynamo;
+pub mod logging;
 pub mod storage;
