@@ -3,6 +3,9 @@
 //! `dynamo` decides, `actors` own and move, `http` speaks; see ARCHITECTURE.md for the map.
 
 pub mod actors;
+pub mod clock;
+pub mod config;
 pub mod dynamo;
+pub mod logging;
 pub mod storage;
 pub mod wire;
