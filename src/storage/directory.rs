@@ -36,7 +36,8 @@ pub struct DataDirectory {
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
     /// Another process has it.
-    #[error("data directory {} is in use by {holder}; stop it, or give --data-dir another directory", path.display())]
+    #[error("data directory {} is in use by {holder}; stop it, or give --data-dir another \
+        directory", path.display())]
     InUse {
         /// The directory.
         path: PathBuf,
@@ -44,7 +45,8 @@ pub enum DirectoryError {
         holder: String,
     },
     /// It belongs to another node.
-    #[error("data directory {} belongs to node {found}, not to {wanted}; use --name {found}, or give --data-dir another directory", path.display())]
+    #[error("data directory {} belongs to node {found}, not to {wanted}; use --name {found}, or \
+        give --data-dir another directory", path.display())]
     OtherNode {
         /// The directory.
         path: PathBuf,
@@ -54,7 +56,8 @@ pub enum DirectoryError {
         wanted: NodeId,
     },
     /// It belongs to another cluster.
-    #[error("data directory {} belongs to cluster {found}, not to {wanted}; give --data-dir an empty directory to join that one", path.display())]
+    #[error("data directory {} belongs to cluster {found}, not to {wanted}; give --data-dir an \
+        empty directory to join that one", path.display())]
     OtherCluster {
         /// The directory.
         path: PathBuf,
@@ -64,7 +67,8 @@ pub enum DirectoryError {
         wanted: ClusterId,
     },
     /// A later program wrote it.
-    #[error("data directory {} has format {found}, and this version of quorate reads format {FORMAT_VERSION}; start a newer version", path.display())]
+    #[error("data directory {} has format {found}, and this version of quorate reads format \
+        {FORMAT_VERSION}; start a newer version", path.display())]
     NewerFormat {
         /// The directory.
         path: PathBuf,
@@ -72,7 +76,8 @@ pub enum DirectoryError {
         found: u32,
     },
     /// It holds something else.
-    #[error("{} is not a quorate data directory: it holds {found:?}; give --data-dir an empty or new directory", path.display())]
+    #[error("{} is not a quorate data directory: it holds {found:?}; give --data-dir an empty \
+        or new directory", path.display())]
     Foreign {
         /// The directory.
         path: PathBuf,

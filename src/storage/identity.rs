@@ -14,7 +14,7 @@ pub const EPOCH_BLOCK: u64 = 65_536;
 
 const IDENTITY: &str = "identity";
 const EPOCH_LEASE: &str = "epoch_lease";
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 
 /// When an acknowledged write is on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -65,7 +65,7 @@ pub enum IdentityError {
     /// A later program wrote them.
     #[error("this data directory's {0} has format {1}, written by a newer version of quorate")]
     Newer(&'static str, u8),
-    /// They are damaged.
+    /// One of them is damaged.
     #[error("this data directory's {0} is damaged; restore or remove the directory")]
     Damaged(&'static str),
 }
@@ -203,13 +203,13 @@ impl EpochLease {
     }
 }
 
-fn sealed(mut out: Vec<u8>) -> Bytes {
+pub(super) fn sealed(mut out: Vec<u8>) -> Bytes {
     out.put_u32(crc32c::crc32c(&out));
     out.into()
 }
 
 /// The fields of a stored value: `length` bytes of numbers.
-fn opened<'a>(
+pub(super) fn opened<'a>(
     name: &'static str,
     stored: &'a [u8],
     length: usize,

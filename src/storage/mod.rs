@@ -3,14 +3,16 @@
 
 #[cfg(test)]
 mod conformance;
+mod counts;
 pub mod directory;
 mod engine;
 mod fjall;
 pub mod identity;
 mod memory;
 
+pub use counts::{Counts, Presence};
 pub use directory::{DataDirectory, DirectoryError};
 pub use engine::{Change, Engine, EngineError, Entry, Sync};
 pub use fjall::FjallEngine;
-pub use identity::{Durability, EpochLease, Identity, IdentityError};
+pub use identity::{Durability, EpochLease, Found, Identity, IdentityError};
 pub use memory::MemoryEngine;

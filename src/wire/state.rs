@@ -260,5 +260,4 @@ fn remembered_out<S: Serializer>(list: &[Remembered], out: S) -> Result<S::Ok, S
 }
 
 #[cfg(test)]
-#[path = "state_tests.rs"]
 pub(crate) mod tests;

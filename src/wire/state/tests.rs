@@ -43,7 +43,7 @@ pub(crate) fn golden(text: &str) -> Bytes {
 
 #[test]
 fn the_golden_state_is_still_read_and_written() {
-    let golden = golden(include_str!("../../tests/golden/state-v1.hex"));
+    let golden = golden(include_str!("../../../tests/golden/state-v1.hex"));
     assert_eq!(encode_state(&golden_state()), golden);
     assert_eq!(decode_state(&golden).unwrap(), golden_state());
 }
