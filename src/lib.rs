@@ -8,3 +8,4 @@ pub mod config;
 pub mod dynamo;
 pub mod logging;
 pub mod storage;
+pub mod wire;
