@@ -37,7 +37,6 @@ impl LostLines {
 
 /// The node's root logger, as configured: JSON on standard output, text on standard error. The
 /// other half tells how many of its lines were lost.
-#[must_use]
 pub fn root(config: &Config) -> (Logger, LostLines) {
     let lost = LostLines::default();
     let json = match config.log_format {
