@@ -71,7 +71,7 @@ impl World {
         let p = &mut self.proposers[who];
         let ballot = Ballot::above(p.seen.as_ref(), p.name.clone());
         let mut joiner = member(p.name.as_str());
-        joiner.weight += u32::from(self.dice.hits(50));
+        joiner.weight = 1 + u32::from(self.dice.hits(50));
         let change = Change::Join(joiner);
         let attempt = Proposer::new(Arc::clone(&self.ring), ballot, change).unwrap();
         p.life += 1;
@@ -204,8 +204,8 @@ fn run(seed: u64) -> usize {
 
 #[test]
 fn whatever_is_lost_copied_or_restarted_an_epoch_has_one_ring() {
-    let decided = (0..500).filter(|seed| run(*seed) > 0).count();
-    assert!((100..450).contains(&decided), "{decided} of 500 bit");
+    let decided = (0..250).filter(|seed| run(*seed) > 0).count();
+    assert!((50..225).contains(&decided), "{decided} of 250 bit");
 }
 
 /// The seed's joiners read the predicted ring, found it free, and both went on.
@@ -261,10 +261,10 @@ fn a_proposal_left_half_accepted_is_finished_by_the_next_proposer() {
         proposal: Proposal { change, hash },
     };
     let ballot = left.ballot.clone();
-    let a1 = Acceptor::from_parts(2, Some(ballot.clone()), Some(left.clone()));
+    let mut a1 = Acceptor::from_parts(2, Some(ballot.clone()), Some(left.clone()));
     let next = Ballot::above(Some(&ballot), id("n5"));
     let mut p = Proposer::new(Arc::clone(&ring), next.clone(), join("n5")).unwrap();
-    let promise = a1.clone().predict(&ring, 2, &next, p.proposal());
+    let promise = a1.predict(&ring, 2, &next, p.proposal());
     assert_eq!(p.on_predict(&id("a1"), Ok(promise)), Step::Wait);
     assert_eq!(p.on_predict(&id("a2"), Err(Unreachable)), Step::Wait);
     let promise = Acceptor::default().predict(&ring, 2, &next, p.proposal());

@@ -331,39 +331,39 @@ mod tests {
         Proposer::new(ring, ballot(2, "n5"), change).unwrap()
     }
 
-    fn promised(hash: RingHash) -> Result<PredictReply, Unreachable> {
+    fn promised(hash: RingHash) -> PredictReply {
         let accepted = None;
-        Ok(PredictReply::Promised { hash, accepted })
+        PredictReply::Promised { hash, accepted }
     }
 
     #[test]
     fn an_attempt_ends_as_soon_as_its_majority_is_certain_or_impossible() {
         let own = proposer(join("n5")).own;
-        let yes = || promised(own.hash);
+        let yes = || Ok(promised(own.hash));
         let outbid = |round| Ok(PredictReply::Outbid(ballot(round, "n9")));
         let epoch = |current| Ok(PredictReply::WrongEpoch { current });
         let silent = || Err(Unreachable);
         let unfit = || Ok(PredictReply::CannotFollow(PlanError::StillMoving));
-        let lost = |why| Step::Lost(why);
+        let fails = |why| Step::Lost(why);
         let cases = [
             (vec![yes()], Step::Wait),
             (vec![yes(), yes()], Step::Accept(own.clone())),
             (vec![yes(), outbid(3), yes()], Step::Accept(own.clone())),
             (vec![silent()], Step::Wait),
-            (vec![silent(), silent()], lost(Loss::NoMajority)),
+            (vec![silent(), silent()], fails(Loss::NoMajority)),
             (
                 vec![silent(), outbid(3)],
-                lost(Loss::Outbid(ballot(3, "n9"))),
+                fails(Loss::Outbid(ballot(3, "n9"))),
             ),
             (
                 vec![outbid(4), outbid(3)],
-                lost(Loss::Outbid(ballot(4, "n9"))),
+                fails(Loss::Outbid(ballot(4, "n9"))),
             ),
-            (vec![epoch(0), epoch(0)], lost(Loss::NoMajority)),
-            (vec![epoch(5)], lost(Loss::WrongEpoch { current: 5 })),
+            (vec![epoch(0), epoch(0)], fails(Loss::NoMajority)),
+            (vec![epoch(5)], fails(Loss::WrongEpoch { current: 5 })),
             (
                 vec![unfit(), outbid(3)],
-                lost(Loss::CannotFollow(PlanError::StillMoving)),
+                fails(Loss::CannotFollow(PlanError::StillMoving)),
             ),
         ];
         for (replies, expected) in cases {
@@ -383,11 +383,11 @@ mod tests {
         let mut p = proposer(join("n5"));
         let hash = p.proposal().hash;
         for from in ["n1", "n1", "n4", "n5"] {
-            assert_eq!(p.on_predict(&id(from), promised(hash)), Step::Wait);
+            assert_eq!(p.on_predict(&id(from), Ok(promised(hash))), Step::Wait);
         }
         let accept = Step::Accept(p.proposal().clone());
-        assert_eq!(p.on_predict(&id("n2"), promised(hash)), accept);
-        assert_eq!(p.on_predict(&id("n3"), promised(hash)), Step::Wait);
+        assert_eq!(p.on_predict(&id("n2"), Ok(promised(hash))), accept);
+        assert_eq!(p.on_predict(&id("n3"), Ok(promised(hash))), Step::Wait);
         for from in ["n1", "n1", "n4"] {
             assert_eq!(
                 p.on_accept(&id(from), Ok(AcceptReply::Accepted)),
@@ -430,8 +430,8 @@ mod tests {
     fn seed_defect_18_a_failed_or_different_prediction_never_counts_as_equal() {
         for replies in [
             [Err(Unreachable), Err(Unreachable)],
-            [promised(RingHash(0)), promised(RingHash(0))],
-            [Err(Unreachable), promised(RingHash(0))],
+            [Ok(promised(RingHash(0))), Ok(promised(RingHash(0)))],
+            [Err(Unreachable), Ok(promised(RingHash(0)))],
         ] {
             let row = format!("{replies:?}");
             let mut p = proposer(join("n5"));
@@ -441,14 +441,16 @@ mod tests {
             assert_eq!(p.on_predict(&id("n1"), first), Step::Wait, "{row}");
             let step = p.on_predict(&id("n2"), second);
             let theirs = RingHash(0);
-            match step {
+            match &step {
                 Step::Lost(Loss::NoMajority) => assert_eq!(differs, 0, "{row}"),
                 Step::Lost(Loss::HashesDiffer {
                     own: o, theirs: t, ..
                 }) => {
-                    assert_eq!((o, t), (own, theirs), "{row}");
+                    assert_eq!((*o, *t), (own, theirs), "{row}");
                 }
-                other => panic!("{row}: {other:?}"),
+                Step::Wait | Step::Accept(_) | Step::Committed { .. } | Step::Lost(_) => {
+                    panic!("{row}: {step:?}")
+                }
             }
             assert_eq!(p.dissent().len(), differs, "{row}");
         }
@@ -458,8 +460,8 @@ mod tests {
     fn an_acceptor_that_computes_another_ring_does_not_accept() {
         let mut p = proposer(join("n5"));
         let own = p.proposal().hash;
-        p.on_predict(&id("n1"), promised(own));
-        p.on_predict(&id("n2"), promised(own));
+        p.on_predict(&id("n1"), Ok(promised(own)));
+        p.on_predict(&id("n2"), Ok(promised(own)));
         let theirs = RingHash(0);
         let reply = Ok(AcceptReply::HashDiffers { hash: theirs });
         p.on_accept(&id("n1"), reply);
