@@ -4,5 +4,7 @@
 
 pub mod actors;
 pub mod dynamo;
+pub mod http;
+pub mod limits;
 pub mod storage;
 pub mod wire;
