@@ -7,6 +7,8 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dynamo;
+pub mod http;
+pub mod limits;
 pub mod logging;
 pub mod node;
 pub mod storage;

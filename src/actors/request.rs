@@ -1,8 +1,10 @@
 //! What a client asks of the cluster, and what it is told: the contract between `http` and the
 //! coordinators.
 
-use bytes::Bytes;
 use std::sync::Arc;
+
+use actix::Message;
+use bytes::Bytes;
 
 use crate::dynamo::key::Key;
 use crate::dynamo::quorum::{Acks, Shortfall};
@@ -20,7 +22,8 @@ pub struct Options {
 }
 
 /// A client's read.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<ReadAnswer, Failure>")]
 pub struct Read {
     /// Which record.
     pub key: Key,
@@ -29,7 +32,8 @@ pub struct Read {
 }
 
 /// A client's create, put or delete.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<WriteAnswer, Failure>")]
 pub struct Write {
     /// Which record.
     pub key: Key,

@@ -81,7 +81,7 @@ fn seed_defect_08_a_forged_clock_is_refused() {
             ClockError::Forged,
         ),
         ("a MAC of zeros", zero_mac(&text), ClockError::Forged),
-        ("spaces", text.replace(",", ", "), ClockError::NotAClock),
+        ("spaces", text.replace(',', ", "), ClockError::NotAClock),
     ];
     for (name, text, expected) in rows {
         let outcome = codec().decode(&key("luke"), &STANDARD.encode(&text));
@@ -158,7 +158,7 @@ fn only_the_text_that_was_handed_out_is_a_clock() {
 fn contexts() -> impl Strategy<Value = Context> {
     let entry = (any::<u64>(), any::<u64>(), any::<u64>());
     let lists = (
-        prop::collection::vec(entry.clone(), 0..6),
+        prop::collection::vec(entry, 0..6),
         prop::collection::vec(entry, 0..6),
     );
     lists.prop_map(|(vector, cloud)| {
@@ -191,7 +191,7 @@ proptest! {
 
     #[test]
     fn any_text_is_answered(text in ".{0,200}", json in "[\\[\\]{}\",:a-z0-9.]{0,200}") {
-        let _: Result<ClockClaims, ClockError> = describe(&text);
+        prop_assert!(describe(&text).is_err());
         prop_assert!(codec().decode(&key("luke"), &text).is_err());
         prop_assert!(codec().decode(&key("luke"), &STANDARD.encode(json)).is_err());
     }

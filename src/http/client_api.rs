@@ -1,0 +1,269 @@
+//! The client API: `/v1/{key}`, the probes, and the contract itself.
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
+use actix_web::http::header::HeaderName;
+use actix_web::{App, Error, HttpRequest, HttpResponse, ResponseError, middleware, web};
+use bytes::Bytes;
+
+use super::api_error::{ApiError, Shown};
+use super::body;
+use super::call::{Asked, Call};
+use super::headers::{ACKS, acks_text, correlate};
+use super::rendering::{Object, read_answer};
+use crate::actors::handle::{NodeHandle, Readiness};
+use crate::actors::request::{Failure, Read, Write, WriteAnswer};
+use crate::dynamo::key::Key;
+use crate::dynamo::quorum::Acks;
+use crate::dynamo::version::WriteKind;
+use crate::limits::Limits;
+use crate::wire::clock::ClockCodec;
+
+/// The contract, as committed and as served.
+pub const OPENAPI: &str = include_str!("../../docs/openapi.json");
+
+const KEY_METHODS: &str = "GET, HEAD, POST, PUT, DELETE";
+const PROBE_METHODS: &str = "GET, HEAD";
+
+/// What the handlers of one worker need.
+pub struct ClientApi {
+    /// The door to the node.
+    pub node: NodeHandle,
+    /// The bounds on what comes in.
+    pub limits: Limits,
+}
+
+/// The application for one worker of the client listener.
+pub fn app(
+    api: ClientApi,
+) -> App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<impl MessageBody>,
+        Error = Error,
+        InitError = (),
+    >,
+> {
+    let probe = |path: &str| web::resource(path).default_service(web::to(only_probe));
+    App::new()
+        .app_data(web::Data::new(api))
+        .wrap(middleware::from_fn(correlate))
+        .service(
+            web::resource("/v1/{key}")
+                .get(get)
+                .route(web::head().to(get))
+                .post(post)
+                .put(put)
+                .delete(delete)
+                .default_service(web::to(only_key_methods)),
+        )
+        .service(probe("/livez").get(live).route(web::head().to(live)))
+        .service(probe("/readyz").get(ready).route(web::head().to(ready)))
+        .service(
+            probe("/openapi.json")
+                .get(openapi)
+                .route(web::head().to(openapi)),
+        )
+        .default_service(web::to(nothing_here))
+}
+
+impl ClientApi {
+    fn clocks(&self) -> Result<std::sync::Arc<ClockCodec>, ApiError> {
+        let clocks = self.node.clocks();
+        clocks.ok_or_else(|| ApiError::NotReady(self.node.readiness()))
+    }
+
+    /// Sends a write to the cluster and answers with the clock of what came of it.
+    async fn write(
+        &self,
+        call: Call,
+        kind: WriteKind,
+        asked: Asked,
+    ) -> Result<(WriteAnswer, String), ApiError> {
+        let clocks = self.clocks()?;
+        let write = Write {
+            kind,
+            clock: asked.seen(&call.key, &clocks)?,
+            request: call.request_id(kind, &asked),
+            options: call.options(),
+            value: asked.value,
+            key: call.key.clone(),
+        };
+        match self.node.write(write).await {
+            Ok(answer) => {
+                let clock = clocks.encode(&call.key, &answer.clock);
+                Ok((answer, clock))
+            }
+            Err(failure) => Err(self.refusal(failure, &call.key, &clocks)),
+        }
+    }
+
+    fn refusal(&self, failure: Failure, key: &Key, clocks: &ClockCodec) -> ApiError {
+        let shown = |state: crate::dynamo::version::State, acks| {
+            let clock = clocks.encode(key, &state.context);
+            Box::new(Shown { state, clock, acks })
+        };
+        match failure {
+            Failure::AlreadyExists(state, acks) => ApiError::AlreadyExists(shown(state, acks)),
+            Failure::NotFound(seen, acks) => ApiError::NotFound(clocks.encode(key, &seen), acks),
+            Failure::TooManySiblings(state, acks) => ApiError::TooManySiblings(shown(state, acks)),
+            Failure::RequestReused => ApiError::IdempotencyKeyReused,
+            Failure::QuorumNotMet(shortfall, applied) => ApiError::QuorumNotMet(shortfall, applied),
+            Failure::DeadlineExceeded(applied) => ApiError::DeadlineExceeded(applied),
+            Failure::Overloaded => ApiError::Overloaded,
+            Failure::NotServing => ApiError::NotReady(self.node.readiness()),
+            Failure::StorageFull(applied) => ApiError::StorageFull(applied),
+        }
+    }
+}
+
+async fn get(
+    request: HttpRequest,
+    payload: web::Payload,
+    api: web::Data<ClientApi>,
+) -> Result<HttpResponse, ApiError> {
+    let call = Call::receive(request, payload, &api.limits).await?;
+    let clocks = api.clocks()?;
+    let read = Read {
+        key: call.key.clone(),
+        options: call.options(),
+    };
+    let answer = match api.node.read(read).await {
+        Ok(answer) => answer,
+        Err(failure) => return Err(api.refusal(failure, &call.key, &clocks)),
+    };
+    let clock = clocks.encode(&call.key, &answer.state.context);
+    if answer.state.is_live() {
+        let body = read_answer(&answer.state, &clock);
+        Ok(met(StatusCode::OK, answer.acks, body))
+    } else {
+        Err(ApiError::NotFound(clock, answer.acks))
+    }
+}
+
+async fn post(
+    request: HttpRequest,
+    payload: web::Payload,
+    api: web::Data<ClientApi>,
+) -> Result<HttpResponse, ApiError> {
+    let call = Call::receive(request, payload, &api.limits).await?;
+    let asked = call.create(&api.limits)?;
+    let (answer, clock) = api.write(call, WriteKind::Create, asked).await?;
+    let body = message("Created", &clock).finish();
+    Ok(met(StatusCode::CREATED, answer.acks, body))
+}
+
+async fn put(
+    request: HttpRequest,
+    payload: web::Payload,
+    api: web::Data<ClientApi>,
+) -> Result<HttpResponse, ApiError> {
+    let call = Call::receive(request, payload, &api.limits).await?;
+    let asked = call.put(&api.limits)?;
+    let (answer, clock) = api.write(call, WriteKind::Put, asked).await?;
+    let body = message("Updated", &clock).number("siblings", answer.siblings);
+    Ok(met(StatusCode::OK, answer.acks, body.finish()))
+}
+
+async fn delete(
+    request: HttpRequest,
+    payload: web::Payload,
+    api: web::Data<ClientApi>,
+) -> Result<HttpResponse, ApiError> {
+    let call = Call::receive(request, payload, &api.limits).await?;
+    let asked = call.delete(&api.limits)?;
+    let (answer, clock) = api.write(call, WriteKind::Delete, asked).await?;
+    let body = message("Deleted", &clock).finish();
+    Ok(met(StatusCode::OK, answer.acks, body))
+}
+
+async fn live() -> HttpResponse {
+    json(StatusCode::OK, Bytes::from_static(b"{\"status\":\"live\"}"))
+}
+
+async fn ready(api: web::Data<ClientApi>) -> HttpResponse {
+    match api.node.readiness() {
+        Readiness::Ready => json(
+            StatusCode::OK,
+            Bytes::from_static(b"{\"status\":\"ready\"}"),
+        ),
+        reason @ (Readiness::New
+        | Readiness::Pending
+        | Readiness::Leaving
+        | Readiness::NoQuorum
+        | Readiness::Draining) => ApiError::NotReady(reason).error_response(),
+    }
+}
+
+async fn openapi() -> HttpResponse {
+    json(StatusCode::OK, Bytes::from_static(OPENAPI.as_bytes()))
+}
+
+async fn only_key_methods(
+    request: HttpRequest,
+    payload: web::Payload,
+    api: web::Data<ClientApi>,
+) -> Result<HttpResponse, ApiError> {
+    refuse(
+        &request,
+        payload,
+        &api.limits,
+        ApiError::MethodNotAllowed(KEY_METHODS),
+    )
+    .await
+}
+
+async fn only_probe(
+    request: HttpRequest,
+    payload: web::Payload,
+    api: web::Data<ClientApi>,
+) -> Result<HttpResponse, ApiError> {
+    refuse(
+        &request,
+        payload,
+        &api.limits,
+        ApiError::MethodNotAllowed(PROBE_METHODS),
+    )
+    .await
+}
+
+async fn nothing_here(
+    request: HttpRequest,
+    payload: web::Payload,
+    api: web::Data<ClientApi>,
+) -> Result<HttpResponse, ApiError> {
+    refuse(&request, payload, &api.limits, ApiError::NoSuchResource).await
+}
+
+/// Reads the body off the connection, so that it outlives the refusal.
+async fn refuse(
+    request: &HttpRequest,
+    payload: web::Payload,
+    limits: &Limits,
+    refusal: ApiError,
+) -> Result<HttpResponse, ApiError> {
+    let (limit, timeout) = (limits.body_bytes(), limits.body_timeout);
+    body::read(request.headers(), payload, limit, timeout).await?;
+    Err(refusal)
+}
+
+fn message(text: &str, clock: &str) -> Object {
+    let frame = "{\"message\":\"\",\"clock\":\"\",\"siblings\":100}";
+    let capacity = frame.len() + text.len() + clock.len();
+    let object = Object::with_capacity(capacity);
+    object.plain("message", text).plain("clock", clock)
+}
+
+fn met(status: StatusCode, acks: Acks, body: Bytes) -> HttpResponse {
+    HttpResponse::build(status)
+        .content_type("application/json")
+        .insert_header((HeaderName::from_static(ACKS), acks_text(acks)))
+        .body(body)
+}
+
+fn json(status: StatusCode, body: Bytes) -> HttpResponse {
+    let mut response = HttpResponse::build(status);
+    response.content_type("application/json").body(body)
+}

@@ -1,0 +1,201 @@
+//! The headers with a meaning of their own: the correlation id, the acknowledgements, the
+//! idempotency key.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpMessage};
+use sha2::{Digest, Sha256};
+
+use super::api_error::ApiError;
+use crate::dynamo::quorum::Acks;
+use crate::dynamo::version::{RequestId, WriteKind};
+
+/// Follows a request through nodes and logs: taken from the client if it is fit to be, else made.
+pub const CORRELATION_ID: &str = "x-correlation-id";
+/// Who stands behind an answer.
+pub const ACKS: &str = "x-quorate-acks";
+/// Names a request, so that its retries do not count twice.
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+const CORRELATION_BYTES: usize = 64;
+const IDEMPOTENCY_BYTES: usize = 128;
+
+/// The id of the request at hand, as `correlate` leaves it in the request's extensions.
+#[derive(Debug, Clone)]
+pub struct Correlation {
+    header: HeaderValue,
+    text: Arc<str>,
+}
+
+impl Correlation {
+    /// Takes the client's id if there is one of 1 to 64 of `A–Z a–z 0–9 . _ -`, or makes one.
+    #[must_use]
+    pub fn of(headers: &HeaderMap) -> Self {
+        let mut given = headers.get_all(CORRELATION_ID);
+        match (given.next(), given.next()) {
+            (Some(header), None) => Self::taken(header).unwrap_or_else(Self::made),
+            (None | Some(_), None | Some(_)) => Self::made(),
+        }
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn text(&self) -> Arc<str> {
+        self.text.clone()
+    }
+
+    /// Puts the id on an answer.
+    pub fn put_on(self, headers: &mut HeaderMap) {
+        headers.insert(HeaderName::from_static(CORRELATION_ID), self.header);
+    }
+
+    fn taken(header: &HeaderValue) -> Option<Self> {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+        let text = header.to_str().ok()?;
+        let fit = (1..=CORRELATION_BYTES).contains(&text.len()) && text.bytes().all(plain);
+        fit.then(|| Self {
+            header: header.clone(),
+            text: text.into(),
+        })
+    }
+
+    fn made() -> Self {
+        // Unique enough to search logs by, and nobody's secret.
+        let number = RandomState::new().build_hasher().finish();
+        Self {
+            header: HeaderValue::from(number),
+            text: number.to_string().into(),
+        }
+    }
+}
+
+/// Middleware: gives every request a correlation id, and every answer the id of its request.
+///
+/// # Errors
+/// Those of the service it wraps.
+pub async fn correlate(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let correlation = Correlation::of(request.headers());
+    request.extensions_mut().insert(correlation.clone());
+    let mut response = next.call(request).await?;
+    correlation.put_on(response.headers_mut());
+    Ok(response)
+}
+
+/// The value of [`ACKS`].
+#[must_use]
+pub fn acks_text(acks: Acks) -> String {
+    format!("home={},hinted={}", acks.home, acks.hinted)
+}
+
+/// The request's `Idempotency-Key`, hashed; `None` if it has none.
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<u128>, ApiError> {
+    let mut given = headers.get_all(IDEMPOTENCY_KEY);
+    let (Some(key), again) = (given.next(), given.next()) else {
+        return Ok(None);
+    };
+    let visible = key.as_bytes().iter().all(u8::is_ascii_graphic);
+    if again.is_some() || !visible || !(1..=IDEMPOTENCY_BYTES).contains(&key.len()) {
+        return Err(ApiError::HeaderInvalid("Idempotency-Key"));
+    }
+    Ok(Some(leading(&Sha256::digest(key.as_bytes()), 16)))
+}
+
+/// Names a request by its hashed key and by what it asks for, so that a retry is told from a key
+/// that was used for something else.
+pub(super) fn request_id(id: u128, kind: WriteKind, value: &[u8], clock: &str) -> RequestId {
+    let kind: &[u8] = match kind {
+        WriteKind::Create => b"create ",
+        WriteKind::Put => b"put ",
+        WriteKind::Delete => b"delete ",
+    };
+    // A clock is base64 and holds no NUL byte, so the parts cannot be cut in another place.
+    let asked = Sha256::new().chain_update(kind).chain_update(clock);
+    let asked = asked.chain_update([0]).chain_update(value).finalize();
+    let half = leading(&asked, 8).to_be_bytes();
+    RequestId {
+        id,
+        fingerprint: half.iter().fold(0, |n, &byte| n << 8 | u64::from(byte)),
+    }
+}
+
+fn leading(digest: &[u8], bytes: usize) -> u128 {
+    let leading = digest.iter().take(bytes);
+    leading.fold(0, |number, &byte| number << 8 | u128::from(byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::api_error::Code;
+
+    fn headers(rows: &[(&'static str, &str)]) -> HeaderMap {
+        let pair = |&(name, value): &(&'static str, &str)| {
+            (
+                HeaderName::from_static(name),
+                HeaderValue::from_str(value).unwrap(),
+            )
+        };
+        rows.iter().map(pair).collect()
+    }
+
+    #[test]
+    fn a_correlation_id_is_taken_if_it_is_plain() {
+        let long = "x".repeat(65);
+        for (given, taken) in [
+            ("abc-1._Z", true),
+            (&"x".repeat(64), true),
+            (&long, false),
+            ("", false),
+            ("a b", false),
+            ("a\"b", false),
+        ] {
+            let id = Correlation::of(&headers(&[(CORRELATION_ID, given)]));
+            assert_eq!(&*id.text() == given, taken, "{given}");
+            assert!(!id.text().is_empty());
+            assert_eq!(id.header.to_str().unwrap(), &*id.text);
+        }
+        let twice = headers(&[(CORRELATION_ID, "a"), (CORRELATION_ID, "b")]);
+        assert!(!["a", "b"].contains(&&*Correlation::of(&twice).text()));
+        let none = HeaderMap::new();
+        assert_ne!(Correlation::of(&none).text(), Correlation::of(&none).text());
+    }
+
+    #[test]
+    fn an_idempotency_key_is_short_and_visible() {
+        for good in ["a", "7f3c-42~!", &"x".repeat(128)] {
+            let outcome = idempotency_key(&headers(&[(IDEMPOTENCY_KEY, good)]));
+            assert!(outcome.unwrap().is_some(), "{good}");
+        }
+        let twice = headers(&[(IDEMPOTENCY_KEY, "a"), (IDEMPOTENCY_KEY, "a")]);
+        let bad = ["", "a b", "\u{e4}", &"x".repeat(129)].map(|v| headers(&[(IDEMPOTENCY_KEY, v)]));
+        for headers in bad.into_iter().chain([twice]) {
+            let outcome = idempotency_key(&headers).map_err(|e| e.code());
+            assert_eq!(outcome, Err(Code::HeaderInvalid), "{headers:?}");
+        }
+        assert_eq!(idempotency_key(&HeaderMap::new()).unwrap(), None);
+    }
+
+    #[test]
+    fn a_request_is_named_by_all_that_it_asks_for() {
+        let name = |kind, value: &[u8], clock| request_id(7, kind, value, clock);
+        let first = name(WriteKind::Put, b"1", "e30=");
+        assert_eq!(first, name(WriteKind::Put, b"1", "e30="));
+        assert_eq!(first.id, 7);
+        for other in [
+            name(WriteKind::Create, b"1", "e30="),
+            name(WriteKind::Put, b"2", "e30="),
+            name(WriteKind::Put, b"1", "e31="),
+            name(WriteKind::Put, b"e30=", "1"),
+        ] {
+            assert_ne!(first.fingerprint, other.fingerprint);
+        }
+    }
+}
