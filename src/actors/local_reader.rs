@@ -33,6 +33,12 @@ pub struct Page {
     pub next_after: Option<Key>,
 }
 
+impl std::fmt::Debug for LocalRecords {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LocalRecords")
+    }
+}
+
 impl LocalRecords {
     /// The records that the engine holds.
     #[must_use]

@@ -78,6 +78,26 @@ impl View {
         }
     }
 
+    /// The ring's epoch; 0 before there is one.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.ring.as_ref().map_or(0, |ring| ring.epoch)
+    }
+
+    /// Whether the partition is on its way to other owners.
+    #[must_use]
+    pub fn is_moving(&self, partition: Partition) -> bool {
+        self.ring
+            .as_ref()
+            .is_some_and(|ring| ring.placement(partition).incoming.is_some())
+    }
+
+    /// Whether this node has stopped to serve reads of the partition as its old owner.
+    #[must_use]
+    pub fn is_flipped(&self, partition: Partition) -> bool {
+        self.flipped.contains(partition)
+    }
+
     /// Whether this node may merge or mint under these terms: at the same epoch, as an owner now
     /// or to be.
     ///
@@ -115,8 +135,7 @@ impl View {
     }
 
     fn placement(&self, partition: Partition, terms: &Terms) -> Result<&Placement, Fault> {
-        let epoch = self.ring.as_ref().map_or(0, |ring| ring.epoch);
-        match (&self.ring, terms.epoch.cmp(&epoch)) {
+        match (&self.ring, terms.epoch.cmp(&self.epoch())) {
             (_, std::cmp::Ordering::Less) => Err(Fault::StaleRing),
             (_, std::cmp::Ordering::Greater) => Err(Fault::RingBehind),
             (Some(ring), std::cmp::Ordering::Equal) => Ok(ring.placement(partition)),
