@@ -434,11 +434,13 @@ fn planned_rings_are_frozen() {
     assert_eq!(next.hash().to_string(), "0475a54030f82f3e");
 }
 
+/// What is changed, and how.
+type Tampering = (&'static str, fn(&mut Ring));
+
 #[test]
 fn the_hash_covers_all_that_decides_ownership_and_nothing_else() {
     let ring = found(2, vec![member(0, 0, 1), member(1, 0, 1), member(2, 0, 1)]);
-    type Row<'a> = (&'a str, fn(&mut Ring));
-    let changes: [Row<'_>; 9] = [
+    let changes: [Tampering; 9] = [
         ("cluster", |r| r.cluster = ClusterId(8)),
         ("epoch", |r| r.epoch += 1),
         ("replicas", |r| r.replicas += 1),
@@ -448,7 +450,7 @@ fn the_hash_covers_all_that_decides_ownership_and_nothing_else() {
         ("weight", |r| r.members[1].weight += 1),
         ("owners", |r| r.placements[255].owners.reverse()),
         ("incoming", |r| {
-            r.placements[255].incoming = Some(Vec::new())
+            r.placements[255].incoming = Some(Vec::new());
         }),
     ];
     let mut seen = BTreeSet::from([ring.hash().0]);
