@@ -196,3 +196,124 @@ fn given_up(kept: &Founding, seen: &Neighbours) -> bool {
         kept.is_by(&h.from) && keeps.is_some_and(|k| k.founder != kept.founder)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dynamo::membership::fixture::{id, member};
+    use crate::dynamo::membership::lifecycle::{Hello, NodeState};
+
+    /// A founding by the first of the names; its cluster follows from the founder's.
+    fn by(names: &[&str], attempt: u64) -> Founding {
+        let founder = member(names[0]);
+        Founding {
+            founder: founder.id,
+            attempt,
+            cluster: ClusterId(founder.data_id),
+            replicas: 3,
+            members: names.iter().map(|n| member(n)).collect(),
+        }
+    }
+
+    fn hello(from: &str, keeps: &Founding) -> Hello {
+        Hello {
+            from: member(from),
+            state: NodeState::New,
+            ring: None,
+            founding: Some(keeps.clone()),
+            pulled: None,
+            news: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_founding_is_exchanged_only_for_one_that_proves_it_dead() {
+        let (n1, n2) = (by(&["n1", "n3"], 1), by(&["n2", "n3"], 1));
+        let own = by(&["n3", "n4"], 1);
+        let mut wiped = by(&["n3", "n4"], 1);
+        wiped.members[0].data_id = 99;
+        let cases = [
+            // kept, heard from n2 to keep, asked, promised?
+            (None, None, n2.clone(), true),
+            (Some(&n2), None, n2.clone(), true),
+            (Some(&n2), None, by(&["n2", "n3"], 2), true),
+            (Some(&by(&["n2", "n3"], 2)), None, n2.clone(), false),
+            (Some(&n2), None, n1.clone(), false),
+            (Some(&n1), None, n2.clone(), false),
+            (Some(&n2), Some(&n2), n1.clone(), false),
+            (Some(&n2), Some(&n1), n1.clone(), true),
+            (Some(&own), None, n1.clone(), true),
+            (Some(&own), None, by(&["n4", "n3"], 1), false),
+            (Some(&wiped), None, n1.clone(), false),
+        ];
+        for (kept, heard, asked, promised) in cases {
+            let row = format!("{kept:?}, {heard:?}, {asked:?}");
+            let pledge = Pledge::from_disk(kept.cloned());
+            let mut seen = Neighbours::default();
+            if let Some(keeps) = heard {
+                seen.note(Duration::ZERO, hello("n2", keeps));
+            }
+            let answer = pledge.judge(&member("n3"), &asked, &seen);
+            let kept = kept.map(|k| FoundRefusal::Promised(Box::new(k.clone())));
+            assert_eq!(answer.err(), kept.filter(|_| !promised), "{row}");
+        }
+    }
+
+    #[test]
+    fn a_founding_that_does_not_name_this_data_directory_is_not_promised() {
+        let pledge = Pledge::default();
+        let mut asked = by(&["n1", "n3"], 1);
+        asked.members[1].data_id = 99;
+        for asked in [asked, by(&["n1", "n2"], 1)] {
+            let answer = pledge.judge(&member("n3"), &asked, &Neighbours::default());
+            assert_eq!(answer, Err(FoundRefusal::NotNamed));
+        }
+    }
+
+    #[test]
+    fn a_completed_founding_yields_to_nobody() {
+        let mut pledge = Pledge::from_disk(Some(by(&["n3"], 1)));
+        let (me, n1) = (member("n3"), by(&["n1", "n3"], 1));
+        assert!(pledge.yields_to(&me, &n1));
+        assert_eq!(pledge.complete(&me), Some(by(&["n3"], 1)));
+        assert!(!pledge.yields_to(&me, &n1));
+        assert!(!pledge.lets_take(&me, n1.cluster, &member("n1")));
+        assert_eq!(pledge.complete(&me), None);
+    }
+
+    #[test]
+    fn one_who_has_promised_takes_a_ring_of_its_founders_cluster_or_from_its_founder() {
+        let founding = by(&["n1", "n3"], 1);
+        let (ours, other) = (founding.cluster, ClusterId(5));
+        let mut namesake = member("n1");
+        namesake.data_id = 99;
+        let cases = [
+            (None, other, member("n2"), true),
+            (Some(&founding), ours, member("n2"), true),
+            (Some(&founding), other, member("n2"), false),
+            (Some(&founding), other, member("n1"), true),
+            (Some(&founding), other, namesake, false),
+        ];
+        for (kept, cluster, from, takes) in cases {
+            let pledge = Pledge::from_disk(kept.cloned());
+            let row = format!("{kept:?} {cluster} {}", from.id);
+            assert_eq!(
+                pledge.lets_take(&member("n3"), cluster, &from),
+                takes,
+                "{row}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_promises_of_the_latest_attempt_count_and_all_are_needed() {
+        let me = member("n1");
+        let mut pledge = Pledge::from_disk(Some(by(&["n1", "n2", "n3"], 2)));
+        pledge.promised_by(&id("n2"), 2);
+        pledge.promised_by(&id("n3"), 1);
+        assert_eq!(pledge.complete(&me), None);
+        assert_eq!(pledge.missing(&me), [member("n3")]);
+        pledge.promised_by(&id("n3"), 2);
+        assert!(pledge.complete(&me).is_some());
+    }
+}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::sim::Sim;
-use super::{NodeState, Refusal, Waiting};
+use super::{FoundRefusal, NodeState, Refusal, Waiting};
 use crate::dynamo::membership::fixture::{id, member};
 use crate::dynamo::ring::{ClusterId, Member};
 
@@ -78,7 +78,7 @@ fn nodes_started_together_join_a_running_ring_in_order_of_name() {
 
 #[test]
 fn nodes_that_crash_and_lose_messages_at_any_time_end_ready_in_one_cluster() {
-    for (seed, index) in (0..60).zip(0..) {
+    for (seed, index) in (0..30).zip(0..) {
         let expect = 3;
         let seeds: [&[&str]; 3] = [&NAMES, &["n2", "n4"], &["n5"]];
         let mut sim = Sim::new(seed);
@@ -127,6 +127,40 @@ fn founders_that_do_not_see_each_other_yield_to_the_first_by_name() {
         sim.loss = 0;
         sim.settle(secs(90))
             .unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+    }
+}
+
+/// The simulation itself asserts that the first epoch has one ring.
+#[test]
+fn two_founders_at_once_never_found_two_clusters() {
+    let mut founded = 0;
+    for seed in 0..80 {
+        let names = &NAMES[..4];
+        let mut sim = cluster(seed, names, names, 3);
+        sim.cut = Some(("n1", "n2"));
+        sim.start_all(names);
+        for _ in 0..4 {
+            let rest = Duration::from_millis(500 + sim.dice.roll() % 800);
+            sim.run(rest);
+            let name = names[sim.dice.below(names.len())];
+            sim.kill(name);
+            sim.start(name);
+        }
+        founded += usize::from(sim.ring("n3").is_some());
+    }
+    assert!(founded > 25, "only {founded} of 80 founded anything");
+}
+
+#[test]
+fn a_node_that_has_or_fetches_a_ring_promises_no_founding() {
+    let mut sim = half_founded();
+    let founding = sim.life("n2").hello().founding.unwrap();
+    let mut ringed = running(1, &["n4"]);
+    ringed.start("n4");
+    ringed.run(Duration::from_millis(1500));
+    for name in ["n1", "n4"] {
+        let answer = ringed.ask_to_found(name, founding.clone());
+        assert_eq!(answer, Err(FoundRefusal::RingExists), "{name}");
     }
 }
 

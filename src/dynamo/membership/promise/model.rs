@@ -152,9 +152,9 @@ impl World {
     /// Anything may happen.
     fn chaos(&mut self) {
         for _ in 0..self.dice.below(200) {
-            if self.flying.is_empty() || self.dice.hits(6) {
+            if self.flying.is_empty() || self.dice.hits(9) {
                 let who = self.dice.below(self.proposers.len());
-                if self.dice.hits(30) {
+                if self.dice.hits(70) {
                     self.proposers[who].seen = None;
                 }
                 self.propose(who);
@@ -162,7 +162,7 @@ impl World {
             }
             let pick = self.dice.below(self.flying.len());
             let message = self.flying[pick].clone();
-            let (lost, copied) = (self.dice.hits(15), self.dice.hits(10));
+            let (lost, copied) = (self.dice.hits(20), self.dice.hits(10));
             if !copied {
                 self.flying.swap_remove(pick);
             }
@@ -270,4 +270,27 @@ fn a_proposal_left_half_accepted_is_finished_by_the_next_proposer() {
     let promise = Acceptor::default().predict(&ring, 2, &next, p.proposal());
     let step = p.on_predict(&id("a3"), Ok(promise));
     assert_eq!(step, Step::Accept(left.proposal));
+}
+
+/// A joiner that restarts with another weight starts again at round 1. If its old ballot were
+/// promised twice, accepts of both lives could each find a majority.
+#[test]
+fn two_lives_of_a_proposer_never_share_a_ballot() {
+    let ring = Arc::new(ring(&["a1", "a2", "a3"]));
+    let ballot = Ballot::above(None, id("n4"));
+    let mut acceptors = vec![Acceptor::default(); 3];
+    let mut life = |weight, reached: [usize; 2]| {
+        let mut joiner = member("n4");
+        joiner.weight = weight;
+        let change = Change::Join(joiner);
+        let mut p = Proposer::new(Arc::clone(&ring), ballot.clone(), change).unwrap();
+        reached.map(|i| {
+            let reply = acceptors[i].predict(&ring, 2, &ballot, p.proposal());
+            p.on_predict(&ring.members[i].id, Ok(reply))
+        })
+    };
+    assert!(matches!(life(1, [0, 1]), [Step::Wait, Step::Accept(_)]));
+    assert_eq!(life(2, [1, 2]), [Step::Wait, Step::Wait]);
+    let outbid = Step::Lost(Loss::Outbid(ballot.clone()));
+    assert_eq!(life(2, [0, 1]), [Step::Wait, outbid]);
 }

@@ -61,7 +61,7 @@ impl fmt::Display for Loss {
         match self {
             Self::NoMajority => f.write_str("too few members answered"),
             Self::Outbid(by) => write!(f, "outbid by {} in round {}", by.proposer, by.round),
-            Self::CannotFollow(why) => write!(f, "the change does not fit the ring: {why:?}"),
+            Self::CannotFollow(why) => write!(f, "the change does not fit the ring: {why}"),
             Self::HashesDiffer { node, own, theirs } => {
                 write!(f, "{node} predicts ring {theirs}, not {own}")
             }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Effect, Event, Founding, Lifecycle, Me, NodeState, Refusal};
+use super::{Effect, Event, FoundRefusal, Founding, Lifecycle, Me, NodeState, Refusal};
 use crate::dynamo::membership::fixture::{Dice, member};
 use crate::dynamo::membership::promise::{Acceptor, Ballot, Loss, Proposer};
 use crate::dynamo::node_id::NodeId;
@@ -131,6 +131,15 @@ impl Sim {
     pub(super) fn refuse(&mut self, name: &str, why: &Refusal) {
         let event = Event::Refused(why.clone());
         self.tell(&member(name).addresses.peer, event, None);
+    }
+
+    pub(super) fn ask_to_found(&mut self, name: &str, f: Founding) -> Result<(), FoundRefusal> {
+        let life = &mut self.host(name).process.as_mut().unwrap().life;
+        let effects = life.handle(Event::FoundAsked(f));
+        let [Effect::AnswerFounder(answer)] = effects.as_slice() else {
+            panic!("{effects:?}")
+        };
+        answer.clone()
     }
 
     /// Puts a ring on the disk of a machine that does not run.
