@@ -3,8 +3,13 @@
 //! `dynamo` decides, `actors` own and move, `http` speaks; see ARCHITECTURE.md for the map.
 
 pub mod actors;
+pub mod cli;
+pub mod clock;
+pub mod config;
 pub mod dynamo;
 pub mod http;
 pub mod limits;
+pub mod logging;
+pub mod node;
 pub mod storage;
 pub mod wire;

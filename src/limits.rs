@@ -10,6 +10,18 @@ use crate::wire::clock::MAX_TOKEN_BYTES;
 /// What a request body may hold beside its value and its clock: names, braces, white space.
 const BODY_SLACK_BYTES: usize = 4 * 1024;
 
+/// Longest message between nodes: a record may hold [`Limits::siblings_max`] of the longest values.
+pub const MAX_PEER_MESSAGE_BYTES: usize = 128 * 1024 * 1024;
+
+/// Most operations in one message to a peer.
+pub const MAX_BATCH_OPS: usize = 256;
+
+/// A message to a peer takes no further operation once it holds so many bytes.
+pub const MAX_BATCH_BYTES: usize = 1024 * 1024;
+
+/// Operations that may wait for one peer on one worker; beyond it they are refused.
+pub const MAX_PEER_QUEUE: usize = 2048;
+
 /// The bounds; durations are shown in milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Limits {

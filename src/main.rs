@@ -1,3 +1,9 @@
 //! The `quorate` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    quorate::cli::run(quorate::cli::Cli::parse())
+}

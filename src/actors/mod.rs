@@ -1,5 +1,26 @@
 //! The actors: each owns one thing and moves data; what to do is decided in `dynamo`.
 
+pub mod admin_handle;
+pub mod admission;
+pub mod deferred;
+pub mod giver;
 pub mod handle;
+pub mod handoff;
+pub mod health;
+pub mod life_view;
+pub mod lifecycle;
+pub mod link;
+pub mod local_reader;
+pub mod peer;
+pub mod peer_handle;
+pub mod prober;
+pub mod proposal;
+pub mod read_coordinator;
+pub mod readiness_keeper;
 pub mod replica;
 pub mod request;
+pub mod ring_keeper;
+pub mod ring_view;
+pub mod store_keeper;
+pub mod worker;
+pub mod write_coordinator;

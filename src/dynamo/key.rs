@@ -55,6 +55,12 @@ impl Key {
         &self.0
     }
 
+    /// The same key in a buffer of its own, so that it keeps no request alive.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self(Bytes::copy_from_slice(&self.0))
+    }
+
     /// Where the key lies on the circle.
     #[must_use]
     pub fn hash(&self) -> KeyHash {

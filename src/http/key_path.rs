@@ -11,7 +11,12 @@ const PREFIX: &str = "/v1/";
 
 /// The key that `/v1/{key}` names: one raw segment, any bytes once decoded.
 pub(super) fn key_of(raw_path: &str) -> Result<Key, ApiError> {
-    let Some(segment) = raw_path.strip_prefix(PREFIX) else {
+    key_below(PREFIX, raw_path)
+}
+
+/// The key in the one raw segment that follows the prefix.
+pub(super) fn key_below(prefix: &str, raw_path: &str) -> Result<Key, ApiError> {
+    let Some(segment) = raw_path.strip_prefix(prefix) else {
         return Err(ApiError::NoSuchResource);
     };
     if segment.contains('/') {

@@ -1,6 +1,18 @@
 //! Where records are kept: the `Engine` trait, its two implementations, and the directory they
 //! live in. Plain blocking calls; nothing here knows of actors.
 
+#[cfg(test)]
+mod conformance;
+mod counts;
+pub mod directory;
 mod engine;
+mod fjall;
+pub mod identity;
+mod memory;
 
+pub use counts::{Counts, Presence};
+pub use directory::{DataDirectory, DirectoryError};
 pub use engine::{Change, Engine, EngineError, Entry, Sync};
+pub use fjall::FjallEngine;
+pub use identity::{Durability, EpochLease, Found, Identity, IdentityError};
+pub use memory::MemoryEngine;

@@ -1,3 +1,12 @@
-//! What leaves the process: formats, their validation, and nothing else.
+//! How things look outside memory: between nodes and on the disk. Conversion and validation only.
 
 pub mod clock;
+pub mod hello;
+pub mod membership;
+mod mirror;
+pub mod peer;
+pub mod proof;
+pub mod record;
+pub mod ring;
+pub mod state;
+pub mod transfer;

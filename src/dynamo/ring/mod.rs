@@ -1,11 +1,16 @@
 //! The ring: who the members are and which of them own each partition. An immutable value;
 //! [`plan`] makes the next one.
 
+mod balance;
+mod fingerprint;
 mod plan;
+mod quota;
+#[cfg(test)]
+mod tests;
 
 pub use plan::{Change, PlanError, plan};
 
-use super::key::{PARTITIONS, Partition, fmix64, fnv1a64};
+use super::key::{PARTITIONS, Partition, fmix64};
 use super::node_id::NodeId;
 
 /// Names a cluster: random, made when it is founded. Two clusters never merge.
@@ -106,6 +111,7 @@ impl Ring {
 
     /// The nodes that stand in for a partition's owners, nearest first: the owners of the
     /// clockwise successors that do not own the partition themselves, before or after its move.
+    /// These are all other members, save one that joins and owns nothing yet.
     #[must_use]
     pub fn fallbacks(&self, partition: Partition) -> Vec<NodeId> {
         let here = self.placement(partition);
@@ -139,17 +145,7 @@ impl Ring {
     /// The fingerprint that members compare before they promise or accept this ring.
     #[must_use]
     pub fn hash(&self) -> RingHash {
-        let mut text = format!("{} {} {}\n", self.cluster, self.epoch, self.replicas);
-        for m in &self.members {
-            text.push_str(&format!(
-                "{} {:016x} {} {}\n",
-                m.id, m.data_id, m.zone, m.weight
-            ));
-        }
-        for p in &self.placements {
-            text.push_str(&format!("{:?} {:?}\n", p.owners, p.incoming));
-        }
-        RingHash(fmix64(fnv1a64(text.as_bytes())))
+        fingerprint::of(self)
     }
 }
 

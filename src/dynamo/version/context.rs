@@ -103,6 +103,20 @@ impl Context {
         }
     }
 
+    /// The part of the set that ends, for each actor, before its first of these dots.
+    pub(super) fn before(&self, dots: &[Dot]) -> Self {
+        let first = |actor: Actor| {
+            let own = dots.iter().filter(|d| d.actor == actor);
+            own.map(|d| d.n).min().unwrap_or(u64::MAX)
+        };
+        let entry = |&(actor, n): &(Actor, u64)| (actor, n.min(first(actor).saturating_sub(1)));
+        let cloud = self.cloud.iter().filter(|d| d.n < first(d.actor));
+        Self::from_parts(
+            self.vector.iter().map(entry).collect(),
+            cloud.copied().collect(),
+        )
+    }
+
     fn vector_of(&self, actor: Actor) -> u64 {
         match self.vector.binary_search_by_key(&actor, |e| e.0) {
             Ok(i) => self.vector.get(i).map_or(0, |e| e.1),
@@ -132,10 +146,11 @@ impl Context {
         cloud.dedup();
         cloud.retain(|dot| {
             let known = self.vector_of(dot.actor);
-            if dot.n == known + 1 {
+            let before = dot.n.saturating_sub(1);
+            if before == known {
                 self.raise(dot.actor, dot.n);
             }
-            dot.n > known + 1
+            before > known
         });
         self.cloud = cloud;
     }

@@ -4,11 +4,15 @@
 //! one writer's serial order on one record; `n` counts its writes to that record without gaps,
 //! which is what lets a vector entry claim "all of 1..n".
 
+#[cfg(test)]
+mod algebra;
 mod context;
 #[cfg(test)]
 mod laws;
 mod state;
 mod sync;
+#[cfg(test)]
+mod tests;
 mod update;
 
 pub use context::Context;

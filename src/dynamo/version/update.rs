@@ -59,8 +59,9 @@ pub enum Refused {
 }
 
 /// Applies a write to the minter's record. `minted` is the actor this node has for the record,
-/// if it has one; otherwise `open_epoch` is called for a fresh one, at most once. `max_siblings`
-/// bounds the live values that the write may leave.
+/// if it has one; otherwise `open_epoch` is called for a fresh one, at most once. So it is when
+/// `mint.seen` knows writes of that actor that the record does not: they would swallow this one.
+/// `max_siblings` bounds the live values that the write may leave.
 ///
 /// # Errors
 /// [`Refused`], and then nothing has changed.
@@ -90,11 +91,12 @@ pub fn decide(
     // A tombstone says no more than its dot, which the context keeps; the new sibling stands in
     // for it, so that tombstones never pile up.
     let survives = |s: &Sibling| matches!(s.body, Body::Value(_)) && !seen.covers(s.dot);
-    let live_after = state.siblings.iter().filter(|s| survives(s)).count() + 1;
+    let live_after = state.live().iter().filter(|(s, _)| survives(s)).count() + 1;
     if mint.kind != WriteKind::Delete && live_after > max_siblings && live_after > live_before {
         return Err(Refused::TooManySiblings(state));
     }
-    let actor = minted.unwrap_or_else(open_epoch);
+    let in_order = |actor: &Actor| seen.highest(*actor) <= state.context.highest(*actor);
+    let actor = minted.filter(in_order).unwrap_or_else(open_epoch);
     let dot = Dot {
         actor,
         n: state.context.highest(actor) + 1,
@@ -144,6 +146,8 @@ pub fn is_amnesia(
         })
 }
 
+/// Answers a request that is done already. What a quorum read sees now may be newer than what the
+/// first answer showed; the clock must not cover that, or the client's next put would wipe it.
 fn replay(
     state: State,
     minted: Option<Actor>,
@@ -153,7 +157,13 @@ fn replay(
     if earlier.request.fingerprint != mint.request.fingerprint {
         return Err(Refused::RequestReused);
     }
-    let mut answer = with_other_attempts(&state, &mint.seen);
+    let (own, others): (Vec<&Sibling>, Vec<&Sibling>) =
+        (state.siblings.iter()).partition(|s| s.request.id == mint.request.id);
+    let newer: Vec<Dot> = others.iter().map(|s| s.dot).collect();
+    let mut answer = mint.seen.before(&newer);
+    for sibling in own {
+        answer.add(sibling.dot);
+    }
     answer.add(earlier.dot);
     Ok(Decided {
         state,

@@ -1,0 +1,89 @@
+//! What an operator may ask of a node, as `http` sees it.
+
+use actix::Addr;
+
+use super::admission::InFlight;
+use super::health::HealthBoard;
+use super::life_view::{Life, LifeView};
+use super::local_reader::LocalRecords;
+use super::peer_handle::GoingDown;
+use super::ring_view::{RingView, View};
+use super::store_keeper::{GetStatus, StoreKeeper, StoreStatus};
+use crate::dynamo::key::Key;
+use crate::dynamo::membership::lifecycle::NodeState;
+use crate::dynamo::node_id::NodeId;
+use crate::dynamo::quorum::Fault;
+use crate::dynamo::ring::Ring;
+use crate::dynamo::version::State;
+use crate::wire::state::decode_state;
+
+/// The operators' side of a node; cheap to clone and to send to worker threads.
+#[derive(Debug, Clone)]
+pub struct AdminHandle {
+    /// The ring in force.
+    pub view: RingView,
+    /// How far the node has come.
+    pub life: LifeView,
+    /// Whom it reaches.
+    pub health: HealthBoard,
+    /// Its client requests.
+    pub in_flight: InFlight,
+    /// Its store.
+    pub store: Addr<StoreKeeper>,
+    /// Its records.
+    pub records: LocalRecords,
+}
+
+impl AdminHandle {
+    /// The ring and this node's part in it.
+    #[must_use]
+    pub fn view(&self) -> std::sync::Arc<View> {
+        self.view.load()
+    }
+
+    /// How far the node has come.
+    #[must_use]
+    pub fn life(&self) -> std::sync::Arc<Life> {
+        self.life.load()
+    }
+
+    /// Client requests under way, and how many there may be.
+    #[must_use]
+    pub fn in_flight(&self) -> (usize, usize) {
+        (self.in_flight.count(), self.in_flight.capacity())
+    }
+
+    /// How the store is.
+    ///
+    /// # Errors
+    /// [`GoingDown`].
+    pub async fn store(&self) -> Result<StoreStatus, GoingDown> {
+        self.store.send(GetStatus).await.or(Err(GoingDown))
+    }
+
+    /// Whether this node reaches the other; itself it always does.
+    #[must_use]
+    pub fn reaches(&self, id: &NodeId) -> bool {
+        *id == self.view.load().me || self.health.of(id).is_reachable()
+    }
+
+    /// How far a member has come, as far as the ring tells.
+    #[must_use]
+    pub fn state_of(&self, ring: &Ring, id: &NodeId) -> NodeState {
+        match ring.gains(id).next() {
+            _ if *id == self.view.load().me => self.life.load().state,
+            Some(_) => NodeState::Pending,
+            None => NodeState::Ready,
+        }
+    }
+
+    /// This node's own state of a key; `None` if it holds nothing.
+    ///
+    /// # Errors
+    /// [`Fault::Broken`] when the engine cannot tell.
+    pub fn replica(&self, key: &Key) -> Result<Option<State>, Fault> {
+        let held = self.records.peek(key)?;
+        held.map(|bytes| decode_state(&bytes).or(Err(Fault::Broken)))
+            .transpose()
+    }
+}

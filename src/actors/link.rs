@@ -1,0 +1,174 @@
+//! The way to other nodes: HTTP with the cluster's proof on every call. One per worker thread,
+//! since its connections belong to the thread.
+
+use std::fmt;
+use std::time::Duration;
+
+use actix_service::{Service, apply_fn};
+use actix_tls::connect::{ConnectError as TcpConnectError, ConnectInfo};
+use awc::error::{ConnectError, SendRequestError};
+use awc::http::StatusCode;
+use awc::http::Uri;
+use bytes::Bytes;
+
+use crate::dynamo::quorum::Fault;
+use crate::dynamo::ring::ClusterId;
+use crate::limits::MAX_PEER_MESSAGE_BYTES;
+use crate::wire::peer::PROTOCOL;
+use crate::wire::proof::PeerProof;
+
+/// Names the cluster that a call is about; absent while the caller has none.
+pub const CLUSTER_HEADER: &str = "x-quorate-cluster";
+/// Names the version of the peer protocol.
+pub const PROTOCOL_HEADER: &str = "x-quorate-protocol";
+/// Proves knowledge of the cluster's secret.
+pub const PROOF_HEADER: &str = "x-quorate-proof";
+
+/// How long a connection may take to come about.
+const CONNECT_TIME: Duration = Duration::from_millis(500);
+/// Idle connections are kept shorter than the listeners keep them (75 s).
+const IDLE_TIME: Duration = Duration::from_secs(15);
+/// Connections to all nodes together; batches in flight are bounded far below it.
+const MAX_CONNECTIONS: usize = 256;
+
+/// Calls other nodes.
+#[derive(Clone)]
+pub struct Link {
+    client: awc::Client,
+    proof: PeerProof,
+}
+
+/// Why a call has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LinkError {
+    /// Nothing was sent.
+    #[error("no connection could be made")]
+    Unreachable,
+    /// Something was sent, and the connection broke or the answer made no sense.
+    #[error("the connection broke before the answer")]
+    Broken,
+    /// Something was sent, and no answer came in time.
+    #[error("no answer in time")]
+    TimedOut,
+    /// The node refuses to talk to this one.
+    #[error("refused with {status}: {message}")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// What the node says about it.
+        message: String,
+    },
+}
+
+impl From<&LinkError> for Fault {
+    fn from(error: &LinkError) -> Self {
+        match error {
+            LinkError::Unreachable | LinkError::Refused { .. } => Self::Unreachable,
+            LinkError::Broken => Self::Broken,
+            LinkError::TimedOut => Self::TimedOut,
+        }
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Link")
+    }
+}
+
+impl Link {
+    /// Makes the client of this thread.
+    #[must_use]
+    pub fn new(proof: PeerProof) -> Self {
+        let tcp = actix_tls::connect::Connector::default().service();
+        type Target = ConnectInfo<Uri>;
+        let no_delay = apply_fn::<_, _, _, _, Target, Target, _, _>(tcp, |request, tcp| {
+            let connecting = Service::<Target>::call(tcp, request);
+            async move {
+                let connection = connecting.await?;
+                connection
+                    .io_ref()
+                    .set_nodelay(true)
+                    .map_err(TcpConnectError::Io)?;
+                Ok::<_, TcpConnectError>(connection)
+            }
+        });
+        let connector = awc::Connector::new()
+            .connector(no_delay)
+            .timeout(CONNECT_TIME)
+            .conn_keep_alive(IDLE_TIME)
+            .limit(MAX_CONNECTIONS);
+        let client = awc::ClientBuilder::new()
+            .connector(connector)
+            .disable_redirects()
+            .no_default_headers()
+            .finish();
+        Self { client, proof }
+    }
+
+    /// Posts a message and gives the answer's body. A connection that the other side had closed
+    /// is replaced once: every message between nodes may be delivered twice.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn post(
+        &self,
+        address: &str,
+        path: &str,
+        body: Vec<u8>,
+        cluster: Option<ClusterId>,
+        time: Duration,
+    ) -> Result<Bytes, LinkError> {
+        let body = Bytes::from(body);
+        match self
+            .post_once(address, path, body.clone(), cluster, time)
+            .await
+        {
+            Err(LinkError::Broken) => self.post_once(address, path, body, cluster, time).await,
+            other => other,
+        }
+    }
+
+    async fn post_once(
+        &self,
+        address: &str,
+        path: &str,
+        body: Bytes,
+        cluster: Option<ClusterId>,
+        time: Duration,
+    ) -> Result<Bytes, LinkError> {
+        let mut request = self
+            .client
+            .post(format!("http://{address}{path}"))
+            .timeout(time)
+            .insert_header((PROTOCOL_HEADER, PROTOCOL))
+            .insert_header((PROOF_HEADER, self.proof.as_str()));
+        if let Some(cluster) = cluster {
+            request = request.insert_header((CLUSTER_HEADER, cluster.to_string()));
+        }
+        let mut answer = request
+            .send_body(body)
+            .await
+            .map_err(|error| link_error(&error))?;
+        let limited = answer.body().limit(MAX_PEER_MESSAGE_BYTES);
+        let body = limited.await.or(Err(LinkError::Broken))?;
+        if answer.status() == StatusCode::OK {
+            return Ok(body);
+        }
+        let message = String::from_utf8_lossy(&body).into_owned();
+        Err(LinkError::Refused {
+            status: answer.status().as_u16(),
+            message,
+        })
+    }
+}
+
+fn link_error(error: &SendRequestError) -> LinkError {
+    match error {
+        // awc reports a connection that ended before its answer as a failure to connect.
+        SendRequestError::Connect(ConnectError::Disconnected) => LinkError::Broken,
+        SendRequestError::Connect(_) | SendRequestError::Url(_) => LinkError::Unreachable,
+        SendRequestError::Timeout => LinkError::TimedOut,
+        _ => LinkError::Broken,
+    }
+}

@@ -1,0 +1,227 @@
+//! What other nodes may ask of this one, as `http` sees it.
+
+use actix::Addr;
+use tokio::time::Instant;
+
+use super::giver::{GiveDigest, GivePage, Giver};
+use super::lifecycle::{Found, Greet, Lifecycle};
+use super::local_reader::LocalRecords;
+use super::replica::{MintReply, Minted, ReplicaMint, ReplicaRead, ReplicaWrite, Terms};
+use super::ring_keeper::{Accept, Flip, InstallRing, KeeperError, Predict, RingKeeper};
+use super::ring_view::RingView;
+use super::store_keeper::{Apply, StoreKeeper, StoreOp, StoreReply};
+use crate::dynamo::key::Partition;
+use crate::dynamo::membership::lifecycle::{Founding, Hello};
+use crate::dynamo::membership::promise::{AcceptReply, PredictReply};
+use crate::dynamo::quorum::Fault;
+use crate::dynamo::ring::{ClusterId, Ring};
+use crate::wire::hello::{FoundReply, HelloReply};
+use crate::wire::membership::{AcceptCall, PredictCall};
+use crate::wire::peer::{Action, Batch, BatchReply, Done, Op};
+use crate::wire::proof::PeerProof;
+use crate::wire::ring::encode_ring;
+use crate::wire::transfer::{DigestReply, FlipReply, PartitionCall, PullCall, PullReply};
+
+/// The peer side of a node; cheap to clone and to send to worker threads.
+#[derive(Debug, Clone)]
+pub struct PeerHandle {
+    /// What callers must show.
+    pub proof: PeerProof,
+    /// The ring in force.
+    pub view: RingView,
+    /// For reads, which do not queue behind writes.
+    pub records: LocalRecords,
+    /// For writes.
+    pub store: Addr<StoreKeeper>,
+    /// For moves.
+    pub giver: Addr<Giver>,
+    /// For changes of the ring.
+    pub ring_keeper: Addr<RingKeeper>,
+    /// For everything before a node is a member.
+    pub lifecycle: Addr<Lifecycle>,
+}
+
+/// The actor that should answer is gone: the node is going down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this node is going down")]
+pub struct GoingDown;
+
+impl PeerHandle {
+    /// The cluster that this node belongs to, if it does.
+    #[must_use]
+    pub fn cluster(&self) -> Option<ClusterId> {
+        self.view.load().ring.as_ref().map(|ring| ring.cluster)
+    }
+
+    /// Does what a batch asks, and gives one result an operation.
+    ///
+    /// # Errors
+    /// [`GoingDown`].
+    pub async fn batch(&self, batch: Batch) -> Result<BatchReply, GoingDown> {
+        let (now, view) = (Instant::now(), self.view.load());
+        let mut results: Vec<Option<Result<Done, Fault>>> = Vec::with_capacity(batch.ops.len());
+        let mut ops = Vec::new();
+        for Op {
+            key,
+            set,
+            left,
+            action,
+        } in batch.ops
+        {
+            let terms = Terms {
+                epoch: batch.epoch,
+                set,
+                deadline: now + left,
+            };
+            results.push(match action {
+                Action::Read => {
+                    let read = ReplicaRead { key, terms };
+                    Some(self.records.read(&view, &read).map(Done::Read))
+                }
+                Action::Write(state) => {
+                    ops.push(StoreOp::Write(ReplicaWrite { key, state, terms }));
+                    None
+                }
+                Action::Mint(mint) => {
+                    ops.push(StoreOp::Mint(ReplicaMint { key, mint, terms }));
+                    None
+                }
+            });
+        }
+        let stored = match ops.is_empty() {
+            true => Vec::new(),
+            false => self.store.send(Apply { ops }).await.or(Err(GoingDown))?,
+        };
+        let mut stored = stored.into_iter().map(|reply| reply.map(done));
+        let results = results
+            .into_iter()
+            .map(|read| read.or_else(|| stored.next()).unwrap_or(Err(Fault::Broken)));
+        Ok(BatchReply {
+            results: results.collect(),
+            epoch: self.view.load().epoch(),
+        })
+    }
+
+    /// The ring in force, encoded.
+    ///
+    /// # Errors
+    /// [`KeeperError::NoRing`] before there is one.
+    pub fn ring(&self) -> Result<Vec<u8>, KeeperError> {
+        let view = self.view.load();
+        let ring = view.ring.as_ref().ok_or(KeeperError::NoRing)?;
+        encode_ring(ring).or(Err(KeeperError::NoRing))
+    }
+
+    /// Puts a newer ring in force.
+    ///
+    /// # Errors
+    /// [`GoingDown`].
+    pub async fn install(&self, ring: Ring) -> Result<Result<u64, KeeperError>, GoingDown> {
+        self.ring_keeper
+            .send(InstallRing(ring))
+            .await
+            .or(Err(GoingDown))
+    }
+
+    /// The first phase of a change of the ring.
+    ///
+    /// # Errors
+    /// [`GoingDown`].
+    pub async fn predict(
+        &self,
+        call: PredictCall,
+    ) -> Result<Result<PredictReply, KeeperError>, GoingDown> {
+        self.ring_keeper
+            .send(Predict(call))
+            .await
+            .or(Err(GoingDown))
+    }
+
+    /// The second phase.
+    ///
+    /// # Errors
+    /// [`GoingDown`].
+    pub async fn accept(
+        &self,
+        call: AcceptCall,
+    ) -> Result<Result<AcceptReply, KeeperError>, GoingDown> {
+        self.ring_keeper.send(Accept(call)).await.or(Err(GoingDown))
+    }
+
+    /// Stops to serve reads of a moving partition as its old owner.
+    ///
+    /// # Errors
+    /// [`GoingDown`].
+    pub async fn flip(
+        &self,
+        call: PartitionCall,
+    ) -> Result<Result<FlipReply, KeeperError>, GoingDown> {
+        let Some(partition) = Partition::new(call.partition) else {
+            return Ok(Ok(FlipReply::NotMoving));
+        };
+        let flip = Flip {
+            epoch: call.epoch,
+            partition,
+        };
+        self.ring_keeper.send(flip).await.or(Err(GoingDown))
+    }
+
+    /// A page of a partition.
+    ///
+    /// # Errors
+    /// [`GoingDown`].
+    pub async fn pull(&self, call: PullCall) -> Result<Result<PullReply, Fault>, GoingDown> {
+        self.giver.send(GivePage(call)).await.or(Err(GoingDown))
+    }
+
+    /// A partition's digest.
+    ///
+    /// # Errors
+    /// [`GoingDown`].
+    pub async fn digest(
+        &self,
+        call: PartitionCall,
+    ) -> Result<Result<DigestReply, Fault>, GoingDown> {
+        let Some(partition) = Partition::new(call.partition) else {
+            return Ok(Err(Fault::NotOwner));
+        };
+        self.giver
+            .send(GiveDigest {
+                epoch: call.epoch,
+                partition,
+            })
+            .await
+            .or(Err(GoingDown))
+    }
+
+    /// Hears who calls, and says who this is.
+    ///
+    /// # Errors
+    /// [`GoingDown`].
+    pub async fn hello(&self, call: Hello) -> Result<HelloReply, GoingDown> {
+        self.lifecycle.send(Greet(call)).await.or(Err(GoingDown))
+    }
+
+    /// Promises to take part in the founding of a cluster, or not.
+    ///
+    /// # Errors
+    /// [`GoingDown`].
+    pub async fn found(&self, call: Founding) -> Result<FoundReply, GoingDown> {
+        self.lifecycle.send(Found(call)).await.or(Err(GoingDown))
+    }
+}
+
+fn done(reply: StoreReply) -> Done {
+    match reply {
+        StoreReply::Written => Done::Written,
+        StoreReply::Minted(MintReply::Minted(Minted {
+            state,
+            answer,
+            siblings,
+        })) => Done::Minted(state, answer, siblings),
+        StoreReply::Minted(MintReply::AlreadyExists(state)) => Done::AlreadyExists(state),
+        StoreReply::Minted(MintReply::NothingToDelete(state)) => Done::NothingToDelete(state),
+        StoreReply::Minted(MintReply::TooManySiblings(state)) => Done::TooManySiblings(state),
+        StoreReply::Minted(MintReply::RequestReused) => Done::RequestReused,
+    }
+}

@@ -1,0 +1,395 @@
+//! Owns the ring: alone replaces it, keeps the promises about its next epoch, and remembers which
+//! partitions of a move have flipped or been verified. Everything is on the disk before it is
+//! answered or seen.
+
+use std::sync::Arc;
+
+use actix::prelude::{
+    Actor, ActorFutureExt, Addr, AtomicResponse, Context, Handler, Message, Recipient, WrapFuture,
+};
+use serde::{Deserialize, Serialize};
+use slog::{Logger, info, warn};
+
+use super::ring_view::{PartitionSet, RingPublisher, View};
+use super::store_keeper::{SaveMeta, StoreKeeper};
+use crate::dynamo::key::Partition;
+use crate::dynamo::membership::promise::{AcceptReply, Acceptor, PredictReply};
+use crate::dynamo::node_id::NodeId;
+use crate::dynamo::ring::{Addresses, Ring};
+use crate::storage::{Engine, EngineError};
+use crate::wire::membership::{AcceptCall, PredictCall};
+use crate::wire::ring::{RingError, decode_ring, encode_ring};
+use crate::wire::transfer::FlipReply;
+
+const META_RING: &str = "ring";
+const META_ACCEPTOR: &str = "acceptor";
+const META_MOVES: &str = "moves";
+
+/// The one owner of the ring.
+#[derive(Debug)]
+pub struct RingKeeper {
+    publisher: RingPublisher,
+    acceptor: Acceptor,
+    store: Addr<StoreKeeper>,
+    subscribers: Vec<Recipient<RingChanged>>,
+    log: Logger,
+}
+
+/// A newer ring is in force on this node.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct RingChanged(pub Arc<Ring>);
+
+/// Asks to be told of every [`RingChanged`], and of the ring in force now.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Subscribe(pub Recipient<RingChanged>);
+
+/// Puts a committed ring in force, if it is newer; answers with the epoch that is then in force.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<u64, KeeperError>")]
+pub struct InstallRing(pub Ring);
+
+/// Asks for a promise.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<PredictReply, KeeperError>")]
+pub struct Predict(pub PredictCall);
+
+/// Asks for an acceptance.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<AcceptReply, KeeperError>")]
+pub struct Accept(pub AcceptCall);
+
+/// Asks this node, as an old owner, to serve no more reads of a partition.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<FlipReply, KeeperError>")]
+pub struct Flip {
+    /// The epoch of the move.
+    pub epoch: u64,
+    /// Which partition.
+    pub partition: Partition,
+}
+
+/// Notes that this node, as an owner to be, holds all of a partition.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<(), KeeperError>")]
+pub struct Verified {
+    /// The epoch of the move.
+    pub epoch: u64,
+    /// Which partition.
+    pub partition: Partition,
+}
+
+/// A member has said where it is reached now.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct Announced {
+    /// Which member.
+    pub id: NodeId,
+    /// Its addresses.
+    pub addresses: Addresses,
+}
+
+/// Why the ring keeper did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeeperError {
+    /// It could not be made durable, so it was not done.
+    #[error("the store did not take it")]
+    NotStored,
+    /// There is no ring to speak of.
+    #[error("this node has no ring")]
+    NoRing,
+    /// The ring has moved on.
+    #[error("this node is at epoch {current}")]
+    OtherEpoch {
+        /// The epoch in force.
+        current: u64,
+    },
+    /// The ring is another cluster's.
+    #[error("the ring belongs to another cluster")]
+    OtherCluster,
+}
+
+/// Why the ring could not be read back.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The engine failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// What it holds is no ring.
+    #[error("the stored ring is unreadable: {0}")]
+    Ring(#[from] RingError),
+    /// What it holds is no promise.
+    #[error("the stored promise is unreadable: {0}")]
+    Promise(#[from] rmp_serde::decode::Error),
+}
+
+/// The partitions of a move that are done with, as far as this node is concerned.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Moves {
+    epoch: u64,
+    flipped: Vec<u16>,
+    verified: Vec<u16>,
+}
+
+impl RingKeeper {
+    /// Reads back what was stored, publishes it, and gives the keeper.
+    ///
+    /// # Errors
+    /// [`RestoreError`] when the store cannot be read or understood.
+    pub fn restore(
+        engine: &dyn Engine,
+        publisher: RingPublisher,
+        store: Addr<StoreKeeper>,
+        log: Logger,
+    ) -> Result<Self, RestoreError> {
+        let mut view = View::clone(&publisher.view().load());
+        view.ring = engine
+            .meta(META_RING)?
+            .map(|b| decode_ring(&b))
+            .transpose()?
+            .map(Arc::new);
+        if let Some(bytes) = engine.meta(META_MOVES)? {
+            let moves: Moves = rmp_serde::from_slice(&bytes)?;
+            if moves.epoch == view.epoch() {
+                view.flipped = moves
+                    .flipped
+                    .into_iter()
+                    .filter_map(Partition::new)
+                    .collect();
+                view.verified = moves
+                    .verified
+                    .into_iter()
+                    .filter_map(Partition::new)
+                    .collect();
+            }
+        }
+        let acceptor = match engine.meta(META_ACCEPTOR)? {
+            Some(bytes) => rmp_serde::from_slice(&bytes)?,
+            None => Acceptor::default(),
+        };
+        publisher.publish(view);
+        Ok(Self {
+            publisher,
+            acceptor,
+            store,
+            subscribers: Vec::new(),
+            log,
+        })
+    }
+
+    fn view(&self) -> Arc<View> {
+        self.publisher.view().load()
+    }
+
+    /// Stores the acceptor and only then gives the reply. If it cannot be stored it is put back:
+    /// a promise that would not survive a restart is none.
+    fn bound<R: 'static>(&self, before: Acceptor, reply: R) -> Reply<R> {
+        let changed = self.acceptor != before;
+        let encoded = changed.then(|| rmp_serde::to_vec_named(&self.acceptor).ok());
+        let storing = encoded.map(|bytes| save(self.store.clone(), META_ACCEPTOR, bytes));
+        let stored = async move {
+            match storing {
+                Some(storing) => storing.await,
+                None => Ok(()),
+            }
+        };
+        respond(stored.into_actor(self).map(move |stored, act, _| {
+            if stored.is_err() {
+                act.acceptor = before;
+            }
+            stored.map(|()| reply)
+        }))
+    }
+
+    /// Stores what the view says of the move, and only then shows the view and gives the reply.
+    fn publish_stored<R: 'static>(&self, view: View, reply: R) -> Reply<R> {
+        let moves = Moves {
+            epoch: view.epoch(),
+            flipped: view.flipped.iter().map(Partition::number).collect(),
+            verified: view.verified.iter().map(Partition::number).collect(),
+        };
+        let bytes = rmp_serde::to_vec_named(&moves).ok();
+        let storing = save(self.store.clone(), META_MOVES, bytes);
+        respond(storing.into_actor(self).map(move |stored, act, _| {
+            stored.map(|()| {
+                act.publisher.publish(view);
+                reply
+            })
+        }))
+    }
+
+    fn put_in_force(&self, ring: Ring) -> u64 {
+        let mut view = View::clone(&self.view());
+        let ring = Arc::new(ring);
+        view.ring = Some(ring.clone());
+        view.flipped = PartitionSet::default();
+        view.verified = PartitionSet::default();
+        self.publisher.publish(view);
+        info!(self.log, "ring changed"; "event.action" => "ring-changed",
+            "quorate.epoch" => ring.epoch, "quorate.ring_hash" => %ring.hash(),
+            "quorate.members" => ring.members.len());
+        for subscriber in &self.subscribers {
+            subscriber.do_send(RingChanged(ring.clone()));
+        }
+        ring.epoch
+    }
+}
+
+/// An answer that no other message overtakes: the mailbox waits for it. Changes of the ring are
+/// rare, and never on the way of a client's request.
+type Reply<R> = AtomicResponse<RingKeeper, Result<R, KeeperError>>;
+
+fn respond<R: 'static>(
+    future: impl actix::fut::ActorFuture<RingKeeper, Output = Result<R, KeeperError>> + 'static,
+) -> Reply<R> {
+    AtomicResponse::new(Box::pin(future))
+}
+
+fn ready<R: 'static>(reply: Result<R, KeeperError>) -> Reply<R> {
+    AtomicResponse::new(Box::pin(actix::fut::ready(reply)))
+}
+
+async fn save(
+    store: Addr<StoreKeeper>,
+    name: &'static str,
+    value: Option<Vec<u8>>,
+) -> Result<(), KeeperError> {
+    let value = value.ok_or(KeeperError::NotStored)?.into();
+    let stored = store
+        .send(SaveMeta { name, value })
+        .await
+        .or(Err(KeeperError::NotStored))?;
+    stored.or(Err(KeeperError::NotStored))
+}
+
+impl Actor for RingKeeper {
+    type Context = Context<Self>;
+}
+
+impl Handler<Subscribe> for RingKeeper {
+    type Result = ();
+
+    fn handle(&mut self, Subscribe(subscriber): Subscribe, _ctx: &mut Self::Context) {
+        if let Some(ring) = &self.view().ring {
+            subscriber.do_send(RingChanged(ring.clone()));
+        }
+        self.subscribers.push(subscriber);
+    }
+}
+
+impl Handler<InstallRing> for RingKeeper {
+    type Result = Reply<u64>;
+
+    fn handle(&mut self, InstallRing(ring): InstallRing, _ctx: &mut Self::Context) -> Self::Result {
+        if let Some(current) = &self.view().ring {
+            if current.cluster != ring.cluster {
+                return ready(Err(KeeperError::OtherCluster));
+            }
+            if current.epoch >= ring.epoch {
+                return ready(Ok(current.epoch));
+            }
+        }
+        let storing = save(self.store.clone(), META_RING, encode_ring(&ring).ok());
+        respond(
+            storing
+                .into_actor(self)
+                .map(|stored, act, _| stored.map(|()| act.put_in_force(ring))),
+        )
+    }
+}
+
+impl Handler<Predict> for RingKeeper {
+    type Result = Reply<PredictReply>;
+
+    fn handle(&mut self, Predict(call): Predict, _ctx: &mut Self::Context) -> Self::Result {
+        let Some(ring) = self.view().ring.clone() else {
+            return ready(Err(KeeperError::NoRing));
+        };
+        let before = self.acceptor.clone();
+        let reply = self
+            .acceptor
+            .predict(&ring, call.epoch, &call.ballot, &call.proposal);
+        self.bound(before, reply)
+    }
+}
+
+impl Handler<Accept> for RingKeeper {
+    type Result = Reply<AcceptReply>;
+
+    fn handle(&mut self, Accept(call): Accept, _ctx: &mut Self::Context) -> Self::Result {
+        let Some(ring) = self.view().ring.clone() else {
+            return ready(Err(KeeperError::NoRing));
+        };
+        let before = self.acceptor.clone();
+        let reply = self
+            .acceptor
+            .accept(&ring, call.epoch, &call.ballot, &call.proposal);
+        self.bound(before, reply)
+    }
+}
+
+impl Handler<Flip> for RingKeeper {
+    type Result = Reply<FlipReply>;
+
+    fn handle(&mut self, flip: Flip, _ctx: &mut Self::Context) -> Self::Result {
+        let mut view = View::clone(&self.view());
+        let Some(ring) = &view.ring else {
+            return ready(Err(KeeperError::NoRing));
+        };
+        if ring.epoch != flip.epoch {
+            return ready(Ok(FlipReply::WrongEpoch));
+        }
+        let placement = ring.placement(flip.partition);
+        if placement.incoming.is_none() || !placement.owners.contains(&view.me) {
+            return ready(Ok(FlipReply::NotMoving));
+        }
+        view.flipped.insert(flip.partition);
+        self.publish_stored(view, FlipReply::Flipped)
+    }
+}
+
+impl Handler<Verified> for RingKeeper {
+    type Result = Reply<()>;
+
+    fn handle(&mut self, verified: Verified, _ctx: &mut Self::Context) -> Self::Result {
+        let mut view = View::clone(&self.view());
+        if view.epoch() != verified.epoch {
+            return ready(Err(KeeperError::OtherEpoch {
+                current: view.epoch(),
+            }));
+        }
+        view.verified.insert(verified.partition);
+        self.publish_stored(view, ())
+    }
+}
+
+impl Handler<Announced> for RingKeeper {
+    type Result = AtomicResponse<Self, ()>;
+
+    fn handle(&mut self, announced: Announced, _ctx: &mut Self::Context) -> Self::Result {
+        let mut view = View::clone(&self.view());
+        let known = view
+            .ring
+            .as_ref()
+            .and_then(|ring| ring.member(&announced.id));
+        let news = known.is_some_and(|member| member.addresses != announced.addresses);
+        let Some(mut ring) = view.ring.as_deref().cloned().filter(|_| news) else {
+            return AtomicResponse::new(Box::pin(actix::fut::ready(())));
+        };
+        for member in ring.members.iter_mut().filter(|m| m.id == announced.id) {
+            member.addresses = announced.addresses.clone();
+        }
+        let storing = save(self.store.clone(), META_RING, encode_ring(&ring).ok());
+        let stored = storing.into_actor(self).map(move |stored, act: &mut Self, _| match stored {
+            Ok(()) => {
+                info!(act.log, "a member is reached elsewhere"; "quorate.member" => %announced.id,
+                    "quorate.peer" => &announced.addresses.peer);
+                view.ring = Some(Arc::new(ring));
+                act.publisher.publish(view);
+            }
+            Err(error) => warn!(act.log, "addresses not stored"; "error" => %error),
+        });
+        AtomicResponse::new(Box::pin(stored))
+    }
+}

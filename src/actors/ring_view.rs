@@ -1,0 +1,306 @@
+//! What every actor knows of the ring: an immutable snapshot that the ring keeper alone replaces.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::actors::replica::Terms;
+use crate::dynamo::key::{PARTITIONS, Partition};
+use crate::dynamo::node_id::NodeId;
+use crate::dynamo::quorum::Fault;
+use crate::dynamo::ring::{OwnerSet, Placement, Ring};
+
+/// The ring and this node's part in it, at one moment.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// This node.
+    pub me: NodeId,
+    /// The last committed ring this node knows.
+    pub ring: Option<Arc<Ring>>,
+    /// Moving partitions whose reads this node, as an owner before the move, has promised to
+    /// refuse.
+    pub flipped: PartitionSet,
+    /// Partitions this node gains in the move and holds completely.
+    pub verified: PartitionSet,
+    /// Whether this node takes requests of clients.
+    pub serving: bool,
+}
+
+/// Reads the current [`View`]. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct RingView(Arc<ArcSwap<View>>);
+
+/// Replaces the [`View`]; there is one, and the ring keeper has it.
+#[derive(Debug)]
+pub struct RingPublisher(Arc<ArcSwap<View>>);
+
+/// A set of partitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PartitionSet([u64; PARTITIONS as usize / 64]);
+
+impl RingView {
+    /// The view as it is now; it does not change under its holder.
+    #[must_use]
+    pub fn load(&self) -> Arc<View> {
+        self.0.load_full()
+    }
+}
+
+impl RingPublisher {
+    /// A publisher and the first view.
+    #[must_use]
+    pub fn new(view: View) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(view)))
+    }
+
+    /// A reader of what is published.
+    #[must_use]
+    pub fn view(&self) -> RingView {
+        RingView(Arc::clone(&self.0))
+    }
+
+    /// Replaces the view for everybody who loads it from now on.
+    pub fn publish(&self, view: View) {
+        self.0.store(Arc::new(view));
+    }
+}
+
+impl View {
+    /// What a node knows that is in no ring yet.
+    #[must_use]
+    pub fn without_ring(me: NodeId) -> Self {
+        Self {
+            me,
+            ring: None,
+            flipped: PartitionSet::default(),
+            verified: PartitionSet::default(),
+            serving: false,
+        }
+    }
+
+    /// The ring's epoch; 0 before there is one.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.ring.as_ref().map_or(0, |ring| ring.epoch)
+    }
+
+    /// Whether the partition is on its way to other owners.
+    #[must_use]
+    pub fn is_moving(&self, partition: Partition) -> bool {
+        self.ring
+            .as_ref()
+            .is_some_and(|ring| ring.placement(partition).incoming.is_some())
+    }
+
+    /// Whether this node has stopped to serve reads of the partition as its old owner.
+    #[must_use]
+    pub fn is_flipped(&self, partition: Partition) -> bool {
+        self.flipped.contains(partition)
+    }
+
+    /// Whether this node may merge or mint under these terms: at the same epoch, as an owner now
+    /// or to be.
+    ///
+    /// # Errors
+    /// [`Fault::StaleRing`], [`Fault::RingBehind`], [`Fault::NotOwner`].
+    pub fn admit_write(&self, partition: Partition, terms: &Terms) -> Result<(), Fault> {
+        let placement = self.placement(partition, terms)?;
+        if placement.involves(&self.me) {
+            Ok(())
+        } else {
+            Err(Fault::NotOwner)
+        }
+    }
+
+    /// Whether this node may answer a read under these terms: at the same epoch, as an owner in
+    /// the set that is asked, which must be the one that serves as far as this node has promised.
+    ///
+    /// # Errors
+    /// [`Fault::StaleRing`], [`Fault::RingBehind`], [`Fault::NotOwner`], [`Fault::Flipped`],
+    /// [`Fault::NotReady`].
+    pub fn admit_read(&self, partition: Partition, terms: &Terms) -> Result<(), Fault> {
+        let placement = self.placement(partition, terms)?;
+        let owners = placement.set(terms.set).unwrap_or_default();
+        if !owners.contains(&self.me) {
+            return Err(Fault::NotOwner);
+        }
+        let gains = !placement.owners.contains(&self.me);
+        match terms.set {
+            OwnerSet::Current if self.flipped.contains(partition) => Err(Fault::Flipped),
+            OwnerSet::Incoming if gains && !self.verified.contains(partition) => {
+                Err(Fault::NotReady)
+            }
+            OwnerSet::Current | OwnerSet::Incoming => Ok(()),
+        }
+    }
+
+    fn placement(&self, partition: Partition, terms: &Terms) -> Result<&Placement, Fault> {
+        match (&self.ring, terms.epoch.cmp(&self.epoch())) {
+            (_, std::cmp::Ordering::Less) => Err(Fault::StaleRing),
+            (_, std::cmp::Ordering::Greater) => Err(Fault::RingBehind),
+            (Some(ring), std::cmp::Ordering::Equal) => Ok(ring.placement(partition)),
+            (None, std::cmp::Ordering::Equal) => Err(Fault::NotOwner),
+        }
+    }
+}
+
+#[expect(
+    clippy::indexing_slicing,
+    reason = "a Partition is below PARTITIONS, and there is a bit for each"
+)]
+impl PartitionSet {
+    /// Adds a partition.
+    pub fn insert(&mut self, partition: Partition) {
+        self.0[partition.index() / 64] |= 1 << (partition.index() % 64);
+    }
+
+    /// Takes a partition out.
+    pub fn remove(&mut self, partition: Partition) {
+        self.0[partition.index() / 64] &= !(1 << (partition.index() % 64));
+    }
+
+    /// Whether the partition is in the set.
+    #[must_use]
+    pub fn contains(&self, partition: Partition) -> bool {
+        self.0[partition.index() / 64] & (1 << (partition.index() % 64)) != 0
+    }
+}
+
+impl PartitionSet {
+    /// How many partitions are in the set.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.iter().map(|bits| bits.count_ones() as usize).sum()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The partitions in order.
+    pub fn iter(&self) -> impl Iterator<Item = Partition> + '_ {
+        Partition::all().filter(|partition| self.contains(*partition))
+    }
+}
+
+impl FromIterator<Partition> for PartitionSet {
+    fn from_iter<I: IntoIterator<Item = Partition>>(partitions: I) -> Self {
+        let mut out = Self::default();
+        for partition in partitions {
+            out.insert(partition);
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::dynamo::ring::ClusterId;
+
+    pub(crate) fn id(name: &str) -> NodeId {
+        NodeId::new(name).unwrap()
+    }
+
+    /// A ring at epoch 5 in which every partition has the same owners.
+    pub(crate) fn ring(owners: &[&str], incoming: Option<&[&str]>) -> Ring {
+        let ids = |names: &[&str]| names.iter().map(|name| id(name)).collect();
+        let placement = Placement {
+            owners: ids(owners),
+            incoming: incoming.map(ids),
+        };
+        Ring {
+            cluster: ClusterId(1),
+            epoch: 5,
+            replicas: 3,
+            members: Vec::new(),
+            placements: vec![placement; usize::from(PARTITIONS)],
+        }
+    }
+
+    pub(crate) fn terms(epoch: u64, set: OwnerSet) -> Terms {
+        Terms {
+            epoch,
+            set,
+            deadline: Instant::now() + Duration::from_secs(2),
+        }
+    }
+
+    fn view(me: &str) -> View {
+        View {
+            ring: Some(Arc::new(ring(&["a", "b"], Some(&["b", "c"])))),
+            ..View::without_ring(id(me))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_node_serves_what_the_ring_of_the_request_gives_it() {
+        use Fault::{Flipped, NotOwner, NotReady, RingBehind, StaleRing};
+        use OwnerSet::{Current, Incoming};
+        let p = Partition::new(77).unwrap();
+        let rows = [
+            // me, epoch, set, flipped and verified, read, write
+            ("a", 5, Current, false, Ok(()), Ok(())),
+            ("a", 4, Current, false, Err(StaleRing), Err(StaleRing)),
+            ("a", 6, Current, false, Err(RingBehind), Err(RingBehind)),
+            ("a", 5, Incoming, false, Err(NotOwner), Ok(())),
+            ("a", 5, Current, true, Err(Flipped), Ok(())),
+            ("b", 5, Current, true, Err(Flipped), Ok(())),
+            ("b", 5, Incoming, false, Ok(()), Ok(())),
+            ("c", 5, Current, false, Err(NotOwner), Ok(())),
+            ("c", 5, Incoming, false, Err(NotReady), Ok(())),
+            ("c", 5, Incoming, true, Ok(()), Ok(())),
+            ("d", 5, Current, false, Err(NotOwner), Err(NotOwner)),
+            ("d", 5, Incoming, true, Err(NotOwner), Err(NotOwner)),
+        ];
+        for (row, (me, epoch, set, marked, read, write)) in rows.into_iter().enumerate() {
+            let mut view = view(me);
+            if marked {
+                view.flipped.insert(p);
+                view.verified.insert(p);
+            }
+            let terms = terms(epoch, set);
+            assert_eq!(view.admit_read(p, &terms), read, "row {row}: read");
+            assert_eq!(view.admit_write(p, &terms), write, "row {row}: write");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_node_without_a_ring_serves_nothing() {
+        let view = View::without_ring(id("a"));
+        let p = Partition::new(0).unwrap();
+        for (epoch, fault) in [(0, Fault::NotOwner), (1, Fault::RingBehind)] {
+            let terms = terms(epoch, OwnerSet::Current);
+            assert_eq!(view.admit_read(p, &terms), Err(fault));
+            assert_eq!(view.admit_write(p, &terms), Err(fault));
+        }
+    }
+
+    #[test]
+    fn what_is_published_is_what_is_loaded_from_then_on() {
+        let publisher = RingPublisher::new(View::without_ring(id("a")));
+        let reader = publisher.view();
+        let before = reader.load();
+        publisher.publish(view("a"));
+        assert!(before.ring.is_none() && reader.load().ring.is_some());
+    }
+
+    #[test]
+    fn a_partition_set_holds_what_was_put_in() {
+        let some = [0, 63, 64, 255].map(|n| Partition::new(n).unwrap());
+        let mut set: PartitionSet = some.into_iter().collect();
+        assert!(set.iter().eq(some) && set.len() == 4);
+        set.remove(some[2]);
+        assert!(!set.contains(some[2]) && set.contains(some[1]) && set.len() == 3);
+        for partition in some {
+            set.remove(partition);
+        }
+        assert!(set.is_empty());
+    }
+}

@@ -1,0 +1,417 @@
+//! The one actor that writes to the engine. It takes what has gathered in its mailbox, applies it
+//! in order, commits it as one batch with one sync, and only then answers: group commit.
+
+mod batch;
+mod store;
+#[cfg(test)]
+mod tests;
+mod work;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, Addr, Arbiter, AsyncContext, Context, Handler, Message, MessageResult};
+use bytes::Bytes;
+use serde::Serialize;
+use slog::{Logger, crit, info};
+use tokio::time::Instant;
+
+use crate::actors::deferred::Deferred;
+use crate::actors::local_reader::LocalRecords;
+use crate::actors::replica::{MintReply, ReplicaMint, ReplicaWrite};
+use crate::actors::ring_view::RingView;
+use crate::dynamo::quorum::Fault;
+use crate::dynamo::ring::ClusterId;
+use crate::storage::{
+    Counts, Durability, Engine, EngineError, EpochLease, Identity, IdentityError,
+};
+use batch::Batch;
+use store::Store;
+use work::Work;
+
+pub use batch::MAX_SIBLINGS;
+
+/// Most operations in one commit; a peer's batch that is larger makes a commit of its own.
+pub const COMMIT_OPERATIONS: usize = 256;
+
+/// Most bytes of values and states in one commit, but for a single larger batch.
+pub const COMMIT_BYTES: usize = 1 << 20;
+
+/// How often [`Durability::Interval`] brings everything to the disk.
+pub const SYNC_INTERVAL: Duration = Duration::from_millis(200);
+
+/// What a store keeper is made of.
+pub struct StoreParts {
+    /// Where records are.
+    pub engine: Arc<dyn Engine>,
+    /// The same engine for reading; the damage that both meet is counted together.
+    pub records: LocalRecords,
+    /// Which partitions are this node's.
+    pub view: RingView,
+    /// As [`Identity::begin`] gave it.
+    pub identity: Identity,
+    /// Random numbers for new incarnations.
+    pub random: Box<dyn FnMut() -> u64 + Send>,
+    /// Ends the process: called once, with the reason, when the engine can be trusted no longer.
+    pub on_fatal: Box<dyn Fn(&str) + Send>,
+    /// Where to tell what happens.
+    pub log: Logger,
+}
+
+/// One operation of a peer's batch.
+#[derive(Debug, Clone)]
+pub enum StoreOp {
+    /// Merge a state.
+    Write(ReplicaWrite),
+    /// Apply a client's write.
+    Mint(ReplicaMint),
+}
+
+/// What became of one operation of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreReply {
+    /// The state is merged and durable.
+    Written,
+    /// The mint's reply; what it says is durable.
+    Minted(MintReply),
+}
+
+/// Asks for a whole batch to be applied in order; the replies come together, in the same order.
+#[derive(Debug, Message)]
+#[rtype(result = "Vec<Result<StoreReply, Fault>>")]
+pub struct Apply {
+    /// The operations.
+    pub ops: Vec<StoreOp>,
+}
+
+/// Asks for a piece of metadata to be stored; it is on the disk when this is answered, whatever
+/// the durability.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), Fault>")]
+pub struct SaveMeta {
+    /// Its name.
+    pub name: &'static str,
+    /// Its new value.
+    pub value: Bytes,
+}
+
+/// Asks for the cluster this node has joined to be noted for good.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), NoteClusterError>")]
+pub struct NoteCluster {
+    /// The cluster.
+    pub cluster: ClusterId,
+}
+
+/// Why a cluster was not noted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoteClusterError {
+    /// The store belongs to another one, and still does.
+    #[error("the store belongs to cluster {0}")]
+    Other(ClusterId),
+    /// The store is closed.
+    #[error("the store is closed")]
+    Ended,
+}
+
+/// Asks for everything to be finished and marked as whole, after which nothing more is taken.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), Fault>")]
+pub struct Drain;
+
+/// Asks how the store is.
+#[derive(Debug, Message)]
+#[rtype(result = "StoreStatus")]
+pub struct GetStatus;
+
+/// How the store is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StoreStatus {
+    /// Operations and batches that wait for the next commit.
+    pub depth: usize,
+    /// How many operations one commit takes.
+    pub capacity: usize,
+    /// Operations taken since the start.
+    pub operations: u64,
+    /// Batches written since the start.
+    pub commits: u64,
+    /// Of these and of the timed ones, how often the disk was waited for.
+    pub syncs: u64,
+    /// Keys with a value.
+    pub keys: u64,
+    /// Keys of which only the delete is left.
+    pub tombstones: u64,
+    /// Bytes that the engine takes.
+    pub bytes: u64,
+    /// How many times a damaged record was met since the start.
+    pub damaged: u64,
+    /// The life in which this node mints, 16 hexadecimal digits.
+    pub incarnation: String,
+    /// The number of this start.
+    pub boot: u64,
+    /// `always`, `interval` or `os`.
+    pub durability: &'static str,
+}
+
+/// The only writer of the node's engine; see the module's text.
+pub struct StoreKeeper {
+    store: Store,
+    view: RingView,
+    pending: VecDeque<Work>,
+    commit_due: bool,
+    ended: Option<Ended>,
+    operations: u64,
+    on_fatal: Box<dyn Fn(&str) + Send>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    Drained,
+    Broken,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Commit;
+
+impl StoreKeeper {
+    /// Starts the keeper on a thread of its own, because it blocks while the disk works.
+    ///
+    /// # Errors
+    /// [`IdentityError`] when the engine's metadata cannot be read.
+    pub fn start(parts: StoreParts) -> Result<Addr<Self>, IdentityError> {
+        let lease = EpochLease::resume(&*parts.engine)?;
+        let counts = Counts::read(&*parts.engine)?;
+        let thread = Arbiter::new();
+        let make = move |_: &mut Context<Self>| Self::new(parts, lease, counts);
+        Ok(Self::start_in_arbiter(&thread.handle(), make))
+    }
+
+    fn new(parts: StoreParts, lease: EpochLease, counts: Counts) -> Self {
+        Self {
+            store: Store {
+                engine: parts.engine,
+                records: parts.records,
+                identity: parts.identity,
+                lease,
+                counts,
+                random: parts.random,
+                log: parts.log,
+                commits: 0,
+                syncs: 0,
+                unsynced: false,
+            },
+            view: parts.view,
+            pending: VecDeque::new(),
+            commit_due: false,
+            ended: None,
+            operations: 0,
+            on_fatal: parts.on_fatal,
+        }
+    }
+
+    /// The mailbox hands over everything that waits in it before the commit is reached.
+    fn queue(&mut self, work: Work, ctx: &mut Context<Self>) {
+        self.operations += work.operations() as u64;
+        self.pending.push_back(work);
+        self.arrange_commit(ctx);
+    }
+
+    fn arrange_commit(&mut self, ctx: &mut Context<Self>) {
+        if !self.commit_due && !self.pending.is_empty() {
+            self.commit_due = true;
+            ctx.notify(Commit);
+        }
+    }
+
+    /// Takes from the front of the queue as much as one commit may hold.
+    fn take_group(&mut self) -> Vec<Work> {
+        let (mut operations, mut bytes) = (0, 0);
+        let mut fits = |work: &mut Work| {
+            let first = operations == 0;
+            operations += work.operations();
+            bytes += work.bytes();
+            first || (operations <= COMMIT_OPERATIONS && bytes <= COMMIT_BYTES)
+        };
+        std::iter::from_fn(|| self.pending.pop_front_if(&mut fits)).collect()
+    }
+
+    fn commit(&mut self) {
+        let group = self.take_group();
+        match self.ended {
+            Some(Ended::Drained) => group.into_iter().for_each(Work::refuse),
+            Some(Ended::Broken) => {}
+            None => {
+                if let Err(error) = self.commit_group(group) {
+                    self.end_broken(&error);
+                }
+            }
+        }
+    }
+
+    /// On an error nobody of the group is answered: what became of it is not known.
+    fn commit_group(&mut self, group: Vec<Work>) -> Result<(), EngineError> {
+        let mut batch = Batch::new(&mut self.store, self.view.load(), Instant::now());
+        let mut decided = Vec::with_capacity(group.len());
+        for work in group {
+            decided.push(work.decide(&mut batch)?);
+        }
+        let committed = batch.commit()?;
+        for work in decided {
+            work.answer(committed);
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), EngineError> {
+        while self.ended.is_none() && !self.pending.is_empty() {
+            self.commit();
+        }
+        self.store.sync()?;
+        self.store
+            .save_identity(|identity| identity.clean_shutdown = true)
+    }
+
+    fn end_broken(&mut self, error: &EngineError) {
+        self.ended = Some(Ended::Broken);
+        self.pending.clear();
+        let reason = format!("the store of this node cannot be trusted any longer: {error}");
+        crit!(self.store.log, "the storage engine failed; this node ends";
+            "error.message" => &reason);
+        (self.on_fatal)(&reason);
+    }
+}
+
+impl Actor for StoreKeeper {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        if self.store.identity.durability == Durability::Interval {
+            ctx.run_interval(SYNC_INTERVAL, |keeper, _| {
+                if keeper.ended.is_none()
+                    && keeper.store.unsynced
+                    && let Err(error) = keeper.store.sync()
+                {
+                    keeper.end_broken(&error);
+                }
+            });
+        }
+    }
+}
+
+impl Handler<ReplicaWrite> for StoreKeeper {
+    type Result = Deferred<Result<(), Fault>>;
+
+    fn handle(&mut self, write: ReplicaWrite, ctx: &mut Context<Self>) -> Self::Result {
+        let (reply, deferred) = Deferred::new();
+        self.queue(Work::Write(write, reply), ctx);
+        deferred
+    }
+}
+
+impl Handler<ReplicaMint> for StoreKeeper {
+    type Result = Deferred<Result<MintReply, Fault>>;
+
+    fn handle(&mut self, mint: ReplicaMint, ctx: &mut Context<Self>) -> Self::Result {
+        let (reply, deferred) = Deferred::new();
+        self.queue(Work::Mint(Box::new(mint), reply), ctx);
+        deferred
+    }
+}
+
+impl Handler<Apply> for StoreKeeper {
+    type Result = Deferred<Vec<Result<StoreReply, Fault>>>;
+
+    fn handle(&mut self, batch: Apply, ctx: &mut Context<Self>) -> Self::Result {
+        let (reply, deferred) = Deferred::new();
+        self.queue(Work::Batch(batch.ops, reply), ctx);
+        deferred
+    }
+}
+
+impl Handler<SaveMeta> for StoreKeeper {
+    type Result = Deferred<Result<(), Fault>>;
+
+    fn handle(&mut self, meta: SaveMeta, ctx: &mut Context<Self>) -> Self::Result {
+        let (reply, deferred) = Deferred::new();
+        self.queue(Work::Meta(meta, reply), ctx);
+        deferred
+    }
+}
+
+impl Handler<NoteCluster> for StoreKeeper {
+    type Result = Result<(), NoteClusterError>;
+
+    fn handle(&mut self, note: NoteCluster, _: &mut Context<Self>) -> Self::Result {
+        match (self.ended, self.store.identity.cluster) {
+            (Some(_), _) => Err(NoteClusterError::Ended),
+            (None, Some(known)) if known == note.cluster => Ok(()),
+            (None, Some(known)) => Err(NoteClusterError::Other(known)),
+            (None, None) => self
+                .store
+                .save_identity(|identity| identity.cluster = Some(note.cluster))
+                .map_err(|error| {
+                    self.end_broken(&error);
+                    NoteClusterError::Ended
+                }),
+        }
+    }
+}
+
+impl Handler<Drain> for StoreKeeper {
+    type Result = Result<(), Fault>;
+
+    fn handle(&mut self, _: Drain, _: &mut Context<Self>) -> Self::Result {
+        match self.ended {
+            Some(Ended::Drained) => return Ok(()),
+            Some(Ended::Broken) => return Err(Fault::Broken),
+            None => {}
+        }
+        if let Err(error) = self.finish() {
+            self.end_broken(&error);
+        }
+        if self.ended.is_some() {
+            return Err(Fault::Broken);
+        }
+        self.ended = Some(Ended::Drained);
+        info!(self.store.log, "the store is on the disk");
+        Ok(())
+    }
+}
+
+impl Handler<GetStatus> for StoreKeeper {
+    type Result = MessageResult<GetStatus>;
+
+    fn handle(&mut self, _: GetStatus, _: &mut Context<Self>) -> Self::Result {
+        let store = &self.store;
+        MessageResult(StoreStatus {
+            depth: self.pending.iter().map(Work::operations).sum(),
+            capacity: COMMIT_OPERATIONS,
+            operations: self.operations,
+            commits: store.commits,
+            syncs: store.syncs,
+            keys: store.counts.live,
+            tombstones: store.counts.deleted,
+            bytes: store.engine.bytes(),
+            damaged: store.records.damaged(),
+            incarnation: store.identity.incarnation.to_string(),
+            boot: store.identity.boot,
+            durability: match store.identity.durability {
+                Durability::Always => "always",
+                Durability::Interval => "interval",
+                Durability::Os => "os",
+            },
+        })
+    }
+}
+
+impl Handler<Commit> for StoreKeeper {
+    type Result = ();
+
+    fn handle(&mut self, _: Commit, ctx: &mut Context<Self>) {
+        self.commit_due = false;
+        self.commit();
+        self.arrange_commit(ctx);
+    }
+}

@@ -1,0 +1,255 @@
+//! One group commit: operations in order over an overlay of the engine, so that those on one key
+//! see each other, and then one batch of changes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use slog::error;
+use tokio::time::Instant;
+
+use super::store::{Entry, Store, presence};
+use crate::actors::replica::{MintReply, Minted, ReplicaMint, ReplicaWrite, Terms};
+use crate::actors::ring_view::View;
+use crate::dynamo::key::Key;
+use crate::dynamo::quorum::Fault;
+use crate::dynamo::version::{Actor, Decided, Mint, Refused, decide, sync};
+use crate::storage::{Change, Counts, EngineError};
+use crate::wire::record::encode_state_record;
+use crate::wire::state::{decode_state, encode_state};
+
+/// Live values of a key beyond which a write is refused one more.
+pub const MAX_SIBLINGS: usize = 100;
+
+/// What an operation is answered once its batch is committed.
+pub(super) struct Answer<T> {
+    result: Result<T, Fault>,
+    /// Whether it stands on something that only this batch makes durable.
+    depends: bool,
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Committed {
+    All,
+    /// There was no space for the records; they are as they were.
+    OnlyMeta,
+}
+
+/// Why an operation has no reply.
+enum Stop {
+    /// It is refused.
+    Refuse(Fault),
+    /// The engine failed, and with it the whole batch.
+    Engine(EngineError),
+}
+
+/// A batch in the making.
+pub(super) struct Batch<'a> {
+    store: &'a mut Store,
+    view: Arc<View>,
+    now: Instant,
+    entries: HashMap<Key, Entry>,
+    meta: Vec<Change>,
+}
+
+impl<T> Answer<T> {
+    pub(super) fn map<U>(self, change: impl FnOnce(T) -> U) -> Answer<U> {
+        Answer {
+            result: self.result.map(change),
+            depends: self.depends,
+        }
+    }
+
+    pub(super) fn after(self, committed: Committed) -> Result<T, Fault> {
+        match committed {
+            Committed::OnlyMeta if self.depends => Err(Fault::StorageFull),
+            Committed::All | Committed::OnlyMeta => self.result,
+        }
+    }
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::Refuse(fault)
+    }
+}
+
+impl From<EngineError> for Stop {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Full => Self::Refuse(Fault::StorageFull),
+            EngineError::Broken(_) => Self::Engine(error),
+        }
+    }
+}
+
+impl<'a> Batch<'a> {
+    pub(super) fn new(store: &'a mut Store, view: Arc<View>, now: Instant) -> Self {
+        Self {
+            store,
+            view,
+            now,
+            entries: HashMap::new(),
+            meta: Vec::new(),
+        }
+    }
+
+    pub(super) fn save_meta(&mut self, name: &'static str, value: Bytes) {
+        self.meta.push(Change::Meta(name, value));
+    }
+
+    /// Merges a state.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the engine failed; then the batch must not be committed.
+    pub(super) fn write(&mut self, write: &ReplicaWrite) -> Result<Answer<()>, EngineError> {
+        let admitted = self.admit(&write.key, &write.terms);
+        self.on_entry(&write.key, admitted, |batch, entry| {
+            let incoming = decode_state(&write.state).map_err(|why| {
+                error!(batch.store.log, "a replica sent a state that cannot be read";
+                    "error.message" => why.to_string());
+                Fault::Unreachable
+            })?;
+            batch.store.heed_amnesia(entry, &incoming.context)?;
+            if incoming != entry.state {
+                entry.become_state(sync(&entry.state, &incoming), entry.minted);
+            }
+            Ok(())
+        })
+    }
+
+    /// Applies a client's write.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the engine failed; then the batch must not be committed.
+    pub(super) fn mint(&mut self, mint: &ReplicaMint) -> Result<Answer<MintReply>, EngineError> {
+        let admitted = self.admit(&mint.key, &mint.terms);
+        self.on_entry(&mint.key, admitted, |batch, entry| {
+            batch.mint_on(entry, &mint.mint)
+        })
+    }
+
+    /// Writes everything as one batch.
+    ///
+    /// # Errors
+    /// [`EngineError`] when it is not known what was written.
+    pub(super) fn commit(mut self) -> Result<Committed, EngineError> {
+        let meta = std::mem::take(&mut self.meta);
+        let (records, counts) = self.records();
+        let synced = !meta.is_empty();
+        let changes: Vec<Change> = records.into_iter().chain(meta.iter().cloned()).collect();
+        let committed = match (changes.is_empty(), synced) {
+            (true, _) => Ok(()),
+            (false, true) => self.store.commit_synced(changes),
+            (false, false) => self.store.commit(changes),
+        };
+        match committed {
+            Ok(()) => {
+                self.store.counts = counts;
+                Ok(Committed::All)
+            }
+            Err(EngineError::Full) => {
+                if synced {
+                    self.store.commit_synced(meta)?;
+                }
+                Ok(Committed::OnlyMeta)
+            }
+            Err(broken @ EngineError::Broken(_)) => Err(broken),
+        }
+    }
+
+    /// The changed records, and the counts once they are committed.
+    fn records(&mut self) -> (Vec<Change>, Counts) {
+        let mut counts = self.store.counts;
+        let dirty = self.entries.drain().filter(|(_, entry)| entry.changed);
+        let mut changes: Vec<Change> = dirty
+            .map(|(key, entry)| {
+                counts.shift(entry.was, presence(&entry.state));
+                let encode = || encode_state_record(&entry.state, entry.minted).0;
+                let record = entry.record.unwrap_or_else(encode);
+                Change::Put(key.hash().partition(), key, record)
+            })
+            .collect();
+        if counts != self.store.counts {
+            changes.push(counts.change());
+        }
+        (changes, counts)
+    }
+
+    fn admit(&self, key: &Key, terms: &Terms) -> Result<(), Fault> {
+        if terms.deadline <= self.now {
+            return Err(Fault::Overloaded);
+        }
+        self.view.admit_write(key.hash().partition(), terms)
+    }
+
+    /// Runs an operation on the key's entry in the overlay, which is made from the engine's record
+    /// when it is not there yet.
+    fn on_entry<T>(
+        &mut self,
+        key: &Key,
+        admitted: Result<(), Fault>,
+        operation: impl FnOnce(&mut Self, &mut Entry) -> Result<T, Stop>,
+    ) -> Result<Answer<T>, EngineError> {
+        if let Err(fault) = admitted {
+            return Ok(Answer {
+                result: Err(fault),
+                depends: false,
+            });
+        }
+        let mut entry = match self.entries.remove(key) {
+            Some(entry) => entry,
+            None => self.store.load(key)?,
+        };
+        let done = operation(self, &mut entry);
+        let depends = entry.changed;
+        self.entries.insert(key.clone(), entry);
+        match done {
+            Ok(reply) => Ok(Answer {
+                result: Ok(reply),
+                depends,
+            }),
+            Err(Stop::Refuse(fault)) => Ok(Answer {
+                result: Err(fault),
+                depends: false,
+            }),
+            Err(Stop::Engine(error)) => Err(error),
+        }
+    }
+
+    fn mint_on(&mut self, entry: &mut Entry, mint: &Mint) -> Result<MintReply, Stop> {
+        let merged = mint.merged.as_ref().map(|merged| &merged.context);
+        for heard in merged.into_iter().chain([&mint.seen]) {
+            self.store.heed_amnesia(entry, heard)?;
+        }
+        let incarnation = self.store.identity.incarnation;
+        let epoch = self.store.lease_an_epoch()?;
+        let current = entry.minted.filter(|a| a.incarnation == incarnation);
+        let lease = &mut self.store.lease;
+        let open_epoch = || {
+            lease.take();
+            Actor { incarnation, epoch }
+        };
+        Ok(
+            match decide(&entry.state, current, mint, MAX_SIBLINGS, open_epoch) {
+                Ok(decided) => MintReply::Minted(minted(entry, decided)),
+                Err(Refused::AlreadyExists(s)) => MintReply::AlreadyExists(encode_state(&s)),
+                Err(Refused::NothingToDelete(s)) => MintReply::NothingToDelete(encode_state(&s)),
+                Err(Refused::TooManySiblings(s)) => MintReply::TooManySiblings(encode_state(&s)),
+                Err(Refused::RequestReused) => MintReply::RequestReused,
+            },
+        )
+    }
+}
+
+fn minted(entry: &mut Entry, decided: Decided) -> Minted {
+    entry.become_state(decided.state, decided.minted);
+    let (record, state) = encode_state_record(&entry.state, entry.minted);
+    entry.record = Some(record);
+    Minted {
+        state,
+        answer: decided.answer,
+        siblings: entry.state.live().len(),
+    }
+}

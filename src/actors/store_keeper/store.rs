@@ -1,0 +1,157 @@
+//! The engine with what is known about it, and the writes of the node's own facts.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use slog::{Logger, warn};
+
+use crate::actors::local_reader::LocalRecords;
+use crate::dynamo::key::Key;
+use crate::dynamo::node_id::Incarnation;
+use crate::dynamo::version::{Actor, Context, State, is_amnesia};
+use crate::storage::{
+    Change, Counts, Durability, Engine, EngineError, EpochLease, Identity, Presence, Sync,
+};
+use crate::wire::state::decode_state;
+
+pub(super) struct Store {
+    pub(super) engine: Arc<dyn Engine>,
+    pub(super) records: LocalRecords,
+    pub(super) identity: Identity,
+    pub(super) lease: EpochLease,
+    pub(super) counts: Counts,
+    pub(super) random: Box<dyn FnMut() -> u64 + Send>,
+    pub(super) log: Logger,
+    pub(super) commits: u64,
+    pub(super) syncs: u64,
+    /// Whether something acknowledged may not be on the disk.
+    pub(super) unsynced: bool,
+}
+
+/// A record as a batch will leave it.
+pub(super) struct Entry {
+    pub(super) state: State,
+    pub(super) minted: Option<Actor>,
+    /// What it was before the batch.
+    pub(super) was: Presence,
+    /// Whether the batch changes it.
+    pub(super) changed: bool,
+    /// The encoded record, if an answer already needed it.
+    pub(super) record: Option<Bytes>,
+}
+
+impl Store {
+    /// Commits changes of records, as durably as this run promises.
+    pub(super) fn commit(&mut self, changes: Vec<Change>) -> Result<(), EngineError> {
+        match self.identity.durability {
+            Durability::Always => self.commit_synced(changes),
+            Durability::Interval | Durability::Os => {
+                self.engine.commit(changes, Sync::Os)?;
+                self.commits += 1;
+                self.unsynced = true;
+                Ok(())
+            }
+        }
+    }
+
+    /// Commits changes that must be on the disk whatever this run promises.
+    pub(super) fn commit_synced(&mut self, changes: Vec<Change>) -> Result<(), EngineError> {
+        self.engine.commit(changes, Sync::Disk)?;
+        self.commits += 1;
+        self.syncs += 1;
+        Ok(())
+    }
+
+    pub(super) fn sync(&mut self) -> Result<(), EngineError> {
+        self.engine.sync()?;
+        self.syncs += 1;
+        self.unsynced = false;
+        Ok(())
+    }
+
+    pub(super) fn save_identity(
+        &mut self,
+        change: impl FnOnce(&mut Identity),
+    ) -> Result<(), EngineError> {
+        let mut identity = self.identity;
+        change(&mut identity);
+        self.commit_synced(vec![identity.change()])?;
+        self.identity = identity;
+        Ok(())
+    }
+
+    /// Begins a new incarnation if a context knows writes of this node that the node does not.
+    pub(super) fn heed_amnesia(
+        &mut self,
+        entry: &Entry,
+        heard: &Context,
+    ) -> Result<(), EngineError> {
+        let me = self.identity.incarnation;
+        let known = &entry.state.context;
+        if !is_amnesia(me, self.lease.next_epoch(), entry.minted, known, heard) {
+            return Ok(());
+        }
+        let renewed = Incarnation((self.random)());
+        self.save_identity(|identity| identity.incarnation = renewed)?;
+        warn!(self.log, "others know writes of this node that it does not know itself: its store \
+            has gone back in time, and it goes on under a new incarnation";
+            "quorate.incarnation_old" => %me, "quorate.incarnation" => %renewed);
+        Ok(())
+    }
+
+    /// The next epoch, leased for good and not yet taken.
+    pub(super) fn lease_an_epoch(&mut self) -> Result<u64, EngineError> {
+        if self.lease.is_used_up() {
+            let (longer, change) = self.lease.renewed();
+            self.commit_synced(vec![change])?;
+            self.lease = longer;
+        }
+        Ok(self.lease.next_epoch())
+    }
+
+    /// The record of a key as the engine has it. A damaged one counts as missing.
+    pub(super) fn load(&self, key: &Key) -> Result<Entry, EngineError> {
+        let mut entry = Entry {
+            state: State::default(),
+            minted: None,
+            was: Presence::Absent,
+            changed: false,
+            record: None,
+        };
+        let record = self.records.record(key.hash().partition(), key)?;
+        let Some(record) = record else {
+            return Ok(entry);
+        };
+        match decode_state(&record.state) {
+            Ok(state) => {
+                entry.was = presence(&state);
+                entry.state = state;
+                entry.minted = record.minted;
+            }
+            Err(why) => self.records.note_damage(key, &why),
+        }
+        Ok(entry)
+    }
+}
+
+impl Entry {
+    pub(super) fn become_state(&mut self, state: State, minted: Option<Actor>) {
+        if state != self.state || minted != self.minted {
+            self.state = state;
+            self.minted = minted;
+            self.changed = true;
+            self.record = None;
+        }
+    }
+}
+
+/// What a state is to a reader.
+pub(super) fn presence(state: &State) -> Presence {
+    if state.is_live() {
+        Presence::Live
+    } else if state.is_empty() {
+        Presence::Absent
+    } else {
+        Presence::Deleted
+    }
+}

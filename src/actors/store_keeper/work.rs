@@ -1,0 +1,112 @@
+//! What waits for a commit, and how its sender is answered afterwards.
+
+use super::batch::{Answer, Batch, Committed};
+use super::{SaveMeta, StoreOp, StoreReply};
+use crate::actors::deferred::Reply;
+use crate::actors::replica::{MintReply, ReplicaMint, ReplicaWrite};
+use crate::dynamo::quorum::Fault;
+use crate::dynamo::version::Body;
+use crate::storage::EngineError;
+use crate::wire::state::size_hint;
+
+type Replies = Vec<Result<StoreReply, Fault>>;
+
+/// Something to be done in the next commit.
+pub(super) enum Work {
+    Write(ReplicaWrite, Reply<Result<(), Fault>>),
+    Mint(Box<ReplicaMint>, Reply<Result<MintReply, Fault>>),
+    Batch(Vec<StoreOp>, Reply<Replies>),
+    Meta(SaveMeta, Reply<Result<(), Fault>>),
+}
+
+/// The same, decided and not yet answered.
+pub(super) enum Decided {
+    Write(Answer<()>, Reply<Result<(), Fault>>),
+    Mint(Answer<MintReply>, Reply<Result<MintReply, Fault>>),
+    Batch(Vec<Answer<StoreReply>>, Reply<Replies>),
+    Meta(Reply<Result<(), Fault>>),
+}
+
+impl Work {
+    pub(super) fn operations(&self) -> usize {
+        match self {
+            Self::Write(..) | Self::Mint(..) | Self::Meta(..) => 1,
+            Self::Batch(ops, _) => ops.len(),
+        }
+    }
+
+    /// About how much of the engine's batch it makes.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Write(write, _) => write.state.len(),
+            Self::Mint(mint, _) => mint_bytes(mint),
+            Self::Batch(ops, _) => ops.iter().map(op_bytes).sum(),
+            Self::Meta(meta, _) => meta.value.len(),
+        }
+    }
+
+    /// Decides on top of what is in the batch already.
+    pub(super) fn decide(self, batch: &mut Batch<'_>) -> Result<Decided, EngineError> {
+        Ok(match self {
+            Self::Write(write, reply) => Decided::Write(batch.write(&write)?, reply),
+            Self::Mint(mint, reply) => Decided::Mint(batch.mint(&mint)?, reply),
+            Self::Batch(ops, reply) => {
+                let answers: Result<Vec<_>, EngineError> =
+                    ops.iter().map(|op| decide_op(op, batch)).collect();
+                Decided::Batch(answers?, reply)
+            }
+            Self::Meta(meta, reply) => {
+                batch.save_meta(meta.name, meta.value);
+                Decided::Meta(reply)
+            }
+        })
+    }
+
+    /// Answers that nothing was done.
+    pub(super) fn refuse(self) {
+        match self {
+            Self::Write(_, reply) | Self::Meta(_, reply) => reply.send(Err(Fault::Overloaded)),
+            Self::Mint(_, reply) => reply.send(Err(Fault::Overloaded)),
+            Self::Batch(ops, reply) => {
+                reply.send(ops.iter().map(|_| Err(Fault::Overloaded)).collect());
+            }
+        }
+    }
+}
+
+impl Decided {
+    /// Answers, now that the batch has been committed.
+    pub(super) fn answer(self, committed: Committed) {
+        match self {
+            Self::Write(answer, reply) => reply.send(answer.after(committed)),
+            Self::Mint(answer, reply) => reply.send(answer.after(committed)),
+            Self::Batch(answers, reply) => {
+                let answers = answers.into_iter().map(|answer| answer.after(committed));
+                reply.send(answers.collect());
+            }
+            Self::Meta(reply) => reply.send(Ok(())),
+        }
+    }
+}
+
+fn decide_op(op: &StoreOp, batch: &mut Batch<'_>) -> Result<Answer<StoreReply>, EngineError> {
+    Ok(match op {
+        StoreOp::Write(write) => batch.write(write)?.map(|()| StoreReply::Written),
+        StoreOp::Mint(mint) => batch.mint(mint)?.map(StoreReply::Minted),
+    })
+}
+
+fn op_bytes(op: &StoreOp) -> usize {
+    match op {
+        StoreOp::Write(write) => write.state.len(),
+        StoreOp::Mint(mint) => mint_bytes(mint),
+    }
+}
+
+fn mint_bytes(mint: &ReplicaMint) -> usize {
+    let value = match &mint.mint.body {
+        Body::Value(value) => value.len(),
+        Body::Tombstone => 0,
+    };
+    value + mint.mint.merged.as_ref().map_or(0, size_hint)
+}

@@ -1,0 +1,148 @@
+//! What one HTTP worker thread has at hand to coordinate requests: the ring's snapshot, the way to
+//! every replica, and the defaults.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use slog::{Logger, o};
+
+use super::health::HealthBoard;
+use super::replica::Replica;
+use super::request::Options;
+use super::ring_view::{RingView, View};
+use crate::dynamo::node_id::NodeId;
+
+/// One read in this many asks every owner, so that repair sees every replica in time.
+const ASK_ALL_EVERY: u64 = 10;
+
+/// R and W, unless a request brings its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quorums {
+    /// R.
+    pub read: usize,
+    /// W.
+    pub write: usize,
+}
+
+/// A handle to the thread's means; cheap to clone, not to be sent.
+#[derive(Clone)]
+pub struct Worker(Rc<Inner>);
+
+struct Inner {
+    view: RingView,
+    quorums: Quorums,
+    health: HealthBoard,
+    replicas: RefCell<BTreeMap<NodeId, Replica>>,
+    connect: Box<dyn Fn(&NodeId) -> Replica>,
+    reads: Cell<u64>,
+    log: Logger,
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker")
+            .field("quorums", &self.0.quorums)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Worker {
+    /// `connect` makes the replica of a node when it is first needed; that of this node itself
+    /// among them.
+    #[must_use]
+    pub fn new(
+        view: RingView,
+        quorums: Quorums,
+        health: HealthBoard,
+        connect: Box<dyn Fn(&NodeId) -> Replica>,
+        log: Logger,
+    ) -> Self {
+        let (replicas, reads) = (RefCell::default(), Cell::new(0));
+        Self(Rc::new(Inner {
+            view,
+            quorums,
+            health,
+            replicas,
+            connect,
+            reads,
+            log,
+        }))
+    }
+
+    /// The ring as it is now.
+    #[must_use]
+    pub fn view(&self) -> Arc<View> {
+        self.0.view.load()
+    }
+
+    /// The way to a node.
+    #[must_use]
+    pub fn replica(&self, node: &NodeId) -> Replica {
+        if let Some(replica) = self.0.replicas.borrow().get(node) {
+            return replica.clone();
+        }
+        let replica = (self.0.connect)(node);
+        self.0
+            .replicas
+            .borrow_mut()
+            .insert(node.clone(), replica.clone());
+        replica
+    }
+
+    /// The nodes in the order to ask them: this one, then the reachable ones, the fastest first.
+    #[must_use]
+    pub fn by_preference(&self, nodes: &[NodeId]) -> Vec<NodeId> {
+        let me = &self.view().me;
+        self.ranked(nodes, |id| {
+            let health = self.0.health.of(id);
+            // Coarse steps: noise of microseconds must not pin all load on one node.
+            let slowness = health.latency().as_millis() / 4;
+            (id != me, !health.is_reachable(), slowness)
+        })
+    }
+
+    /// The reachable nodes in the order of the ring, then the others: an order that all
+    /// coordinators share, so that they meet at one node.
+    #[must_use]
+    pub fn in_ring_order(&self, nodes: &[NodeId]) -> Vec<NodeId> {
+        let me = &self.view().me;
+        self.ranked(nodes, |id| id != me && !self.0.health.of(id).is_reachable())
+    }
+
+    fn ranked<R: Ord>(&self, nodes: &[NodeId], rank: impl Fn(&NodeId) -> R) -> Vec<NodeId> {
+        let mut ranked: Vec<_> = nodes.iter().map(|id| (rank(id), id)).collect();
+        ranked.sort_by(|(a, _), (b, _)| a.cmp(b));
+        ranked.into_iter().map(|(_, id)| id.clone()).collect()
+    }
+
+    /// R of a request.
+    #[must_use]
+    pub fn read_quorum(&self, asked: Option<usize>) -> usize {
+        asked.unwrap_or(self.0.quorums.read)
+    }
+
+    /// W of a request.
+    #[must_use]
+    pub fn write_quorum(&self, asked: Option<usize>) -> usize {
+        asked.unwrap_or(self.0.quorums.write)
+    }
+
+    /// Whether this read is one of those that ask every owner.
+    #[must_use]
+    pub fn asks_all(&self) -> bool {
+        let reads = self.0.reads.get();
+        self.0.reads.set(reads.wrapping_add(1));
+        reads % ASK_ALL_EVERY == 0
+    }
+
+    /// The logger of one request.
+    #[must_use]
+    pub fn request_log(&self, options: &Options) -> Logger {
+        self.0
+            .log
+            .new(o!("trace.id" => options.correlation.to_string()))
+    }
+}

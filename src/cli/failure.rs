@@ -1,0 +1,164 @@
+//! Why a command failed, and what its exit code says about it.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::config::ConfigError;
+use crate::node::NodeError;
+use crate::wire::clock::ClockError;
+
+use super::connection::Broken;
+
+/// Why a command failed. Displayed to the person who typed it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// The node's configuration is refused.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The node ended.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// Arguments that do not go together.
+    #[error("{0}")]
+    Usage(&'static str),
+    /// No endpoint gave an answer.
+    #[error("no endpoint answered: {}", list(.0))]
+    Unreachable(Vec<(String, Broken)>),
+    /// The cluster said no.
+    #[error("{message} ({code}, {status})")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// The stable code.
+        code: String,
+        /// For people.
+        message: String,
+    },
+    /// An answer that no version of this program gives.
+    #[error("the answer cannot be understood: {0}")]
+    Answer(#[from] serde_json::Error),
+    /// Not a clock.
+    #[error("not a clock: {0}")]
+    Clock(#[from] ClockError),
+    /// A file could not be used.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A port that a development node needs.
+    #[error("port {port}, {name}'s, cannot be used: {source}; choose others with --base-port")]
+    Port {
+        /// Which.
+        port: u16,
+        /// Whose it would be.
+        name: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A development node ended before it was ready.
+    #[error("{name} ended with {status} before it was ready; the end of {}:\n{tail}", log.display())]
+    NodeDied {
+        /// Which.
+        name: String,
+        /// How.
+        status: std::process::ExitStatus,
+        /// Its log.
+        log: PathBuf,
+        /// The last lines of it.
+        tail: String,
+    },
+    /// Development nodes that took too long.
+    #[error("not ready after {seconds} s: {}", .waiting.join("; "))]
+    NotReady {
+        /// How long.
+        seconds: u64,
+        /// Which nodes, and what they said.
+        waiting: Vec<String>,
+    },
+    /// Every development node has ended.
+    #[error("all nodes have ended")]
+    AllDied,
+    /// Nothing that was asked of the cluster in a benchmark succeeded.
+    #[error("no operation succeeded")]
+    NothingMeasured,
+    /// The operating system has no random numbers.
+    #[error("no random numbers: {0}")]
+    Random(getrandom::Error),
+    /// A stream of this process.
+    #[error(transparent)]
+    Stream(#[from] io::Error),
+}
+
+fn list(tried: &[(String, Broken)]) -> String {
+    let each = tried.iter().map(|(at, why)| format!("{at}: {why}"));
+    each.collect::<Vec<_>>().join("; ")
+}
+
+impl Failure {
+    /// 1 error, 2 usage, 3 not found, 4 quorum not met, 5 unauthorised.
+    pub(super) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::Usage(_) | Self::Clock(_) => 2,
+            Self::Refused { status, code, .. } => match (status, code.as_str()) {
+                (404, _) => 3,
+                (503, "quorum_not_met") => 4,
+                (401, _) => 5,
+                _ => 1,
+            },
+            Self::Node(_)
+            | Self::Unreachable(_)
+            | Self::Answer(_)
+            | Self::File { .. }
+            | Self::Port { .. }
+            | Self::NodeDied { .. }
+            | Self::NotReady { .. }
+            | Self::AllDied
+            | Self::NothingMeasured
+            | Self::Random(_)
+            | Self::Stream(_) => 1,
+        }
+    }
+
+    /// Whether all that happened is that nobody reads the output any more.
+    pub(super) fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Stream(e) if e.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_follow_status_and_code() {
+        let rows = [
+            (404, "not_found", 3),
+            (503, "quorum_not_met", 4),
+            (503, "overloaded", 1),
+            (401, "unauthorised", 5),
+            (409, "already_exists", 1),
+            (400, "clock_invalid", 1),
+            (500, "", 1),
+        ];
+        for (status, code, want) in rows {
+            let failure = Failure::Refused {
+                status,
+                code: code.to_owned(),
+                message: String::new(),
+            };
+            assert_eq!(failure.exit_code(), want, "{status} {code}");
+        }
+        assert_eq!(Failure::Usage("").exit_code(), 2);
+        assert_eq!(Failure::Unreachable(Vec::new()).exit_code(), 1);
+    }
+
+    #[test]
+    fn only_a_closed_pipe_is_quiet() {
+        let of = |kind| Failure::Stream(io::Error::from(kind)).is_closed_pipe();
+        assert!(of(io::ErrorKind::BrokenPipe));
+        assert!(!of(io::ErrorKind::StorageFull));
+    }
+}

@@ -1,0 +1,105 @@
+//! What a node is told by its operator: read once as [`Settings`], checked once into a [`Config`],
+//! and never looked at again in its raw form.
+
+mod address;
+mod check;
+mod error;
+mod secret;
+mod settings;
+
+use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::dynamo::node_id::NodeId;
+use crate::dynamo::ring::Addresses;
+
+pub use error::{ConfigError, Notice};
+pub use secret::{MIN_SECRET_BYTES, Secret};
+pub use settings::{Durability, LogFormat, LogLevel, Settings, Storage};
+
+/// How long a write may stay in the cache under [`Durability::Interval`].
+pub const SYNC_INTERVAL: Duration = Duration::from_millis(200);
+
+/// A checked configuration: every relation between its fields holds.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The node's name.
+    pub name: NodeId,
+    /// Its failure domain.
+    pub zone: String,
+    /// Its share of the partitions, relative to the others'.
+    pub weight: NonZeroU32,
+    /// Where it listens; three different addresses.
+    pub listen: Listen,
+    /// Where others reach it; never an unspecified address.
+    pub advertise: Addresses,
+    /// Its own directory.
+    pub data_dir: PathBuf,
+    /// Peer addresses of other nodes, each once, without this node's own.
+    pub seeds: Vec<String>,
+    /// Whether it may found a cluster.
+    pub founding: Founding,
+    /// N.
+    pub replicas: NonZeroUsize,
+    /// R, at most N.
+    pub read_quorum: NonZeroUsize,
+    /// W, at most N.
+    pub write_quorum: NonZeroUsize,
+    /// When a write is acknowledged.
+    pub durability: Durability,
+    /// What records are kept in.
+    pub storage: Storage,
+    /// Shared by all nodes. The development secret, on loopback only, if none was given.
+    pub cluster_secret: Secret,
+    /// What an operator must show; `None` only where the admin listener is loopback.
+    pub admin_token: Option<Secret>,
+    /// Threads that serve requests.
+    pub workers: NonZeroUsize,
+    /// Requests in flight beyond which the node answers that it is overloaded.
+    pub max_in_flight: NonZeroUsize,
+    /// The least important lines that are logged.
+    pub log_level: LogLevel,
+    /// How they are written.
+    pub log_format: LogFormat,
+    /// Whether the end of standard input asks the node to shut down; `cli::server` turns it into
+    /// SIGTERM.
+    pub exit_with_stdin: bool,
+    /// What the operator should hear once, at the start.
+    pub notices: Vec<Notice>,
+}
+
+/// The three listeners.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listen {
+    /// The REST API.
+    pub client: SocketAddr,
+    /// The operators' API.
+    pub admin: SocketAddr,
+    /// The other nodes.
+    pub peer: SocketAddr,
+}
+
+/// Whether a node that belongs to no cluster, and finds none, may found one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Founding {
+    /// Never: it waits until it can join.
+    JoinOnly,
+    /// With this many nodes, itself included, once they see each other.
+    Expect(NonZeroUsize),
+}
+
+impl Config {
+    /// Reads the file that the flags name, lays the flags over it, and checks the whole.
+    ///
+    /// # Errors
+    /// [`ConfigError`]: what to change, in the operator's terms.
+    pub fn load(flags: Settings) -> Result<Self, ConfigError> {
+        let settings = match flags.config.clone() {
+            Some(path) => flags.over(Settings::read(&path)?),
+            None => flags,
+        };
+        check::check(settings)
+    }
+}

@@ -1,0 +1,118 @@
+//! How nodes meet: who is admitted, what a hello changes, and which refusals end a node.
+
+use super::hello::{Hello, Refusal, RingStamp};
+use super::limits::{STARTING, YOUNG};
+use super::{Effect, Lifecycle};
+use crate::dynamo::ring::Member;
+
+impl Lifecycle {
+    /// What this node says of itself.
+    #[must_use]
+    pub fn hello(&self) -> Hello {
+        Hello {
+            from: self.me.member.clone(),
+            state: self.state,
+            ring: self.ring.as_ref().map(|r| RingStamp {
+                cluster: r.cluster,
+                epoch: r.epoch,
+            }),
+            founding: self.pledge.kept().cloned(),
+            pulled: self.pulled,
+            news: self.seen.new_ones(self.now),
+        }
+    }
+
+    /// Whether a greeting is answered and heard, or refused.
+    ///
+    /// # Errors
+    /// [`Refusal`], which ends a node that starts under a name or in a cluster that is not its own.
+    pub fn admit(&self, hello: &Hello) -> Result<(), Refusal> {
+        let from = &hello.from;
+        let cluster = self.ring.as_ref().map(|r| r.cluster);
+        if let (Some(cluster), Some(theirs)) = (cluster, hello.ring)
+            && cluster != theirs.cluster
+        {
+            let at = self.me.member.addresses.peer.clone();
+            return Err(Refusal::OtherCluster { at, cluster });
+        }
+        match self.holder_of_name(from) {
+            None => Ok(()),
+            Some(holder) => Err(Refusal::NameTaken {
+                name: from.id.clone(),
+                holder: holder.addresses.peer.clone(),
+            }),
+        }
+    }
+
+    /// The node that has this one's name and another data directory. A young node leaves it to the
+    /// other one to insist, which may have been there first.
+    fn holder_of_name(&self, from: &Member) -> Option<&Member> {
+        let in_ring = self.ring.as_ref().and_then(|r| r.member(&from.id));
+        let me = Some(&self.me.member).filter(|_| self.now >= YOUNG);
+        let heard = self.seen.fresh(self.now).map(|h| &h.from);
+        let heard = heard.filter(|m| m.addresses.peer != from.addresses.peer);
+        let others = me.into_iter().chain(heard).find(|m| m.id == from.id);
+        let holder = in_ring.or(others)?;
+        (holder.data_id != from.data_id).then_some(holder)
+    }
+
+    pub(super) fn known(&self) -> Vec<Member> {
+        let members = self.ring.iter().flat_map(|r| &r.members);
+        let mut known: Vec<Member> = members.cloned().collect();
+        for member in self.seen.known(self.now) {
+            if known.iter().all(|k| k.id != member.id) {
+                known.push(member);
+            }
+        }
+        known.retain(|k| k.id != self.me.member.id);
+        known
+    }
+
+    pub(super) fn heard(&mut self, hello: Hello, out: &mut Vec<Effect>) {
+        let me = &self.me.member;
+        let stranger = match (&self.ring, hello.ring) {
+            (Some(own), Some(theirs)) => own.cluster != theirs.cluster,
+            (None, _) | (_, None) => false,
+        };
+        if hello.from.id == me.id || stranger || self.holder_of_name(&hello.from).is_some() {
+            return;
+        }
+        if let Some(theirs) = hello.ring {
+            let newer = match &self.ring {
+                Some(own) => own.epoch < theirs.epoch,
+                None => self.pledge.lets_take(me, theirs.cluster, &hello.from),
+            };
+            if newer {
+                self.ring_heard = true;
+                let from = hello.from.clone();
+                out.push(Effect::FetchRing { from });
+            }
+        }
+        let founding = hello.founding.clone();
+        self.seen.note(self.now, hello);
+        if let Some(founding) = founding {
+            self.yield_to(founding, out);
+        }
+    }
+
+    /// A name that is taken ends a node that is not in a ring; the wrong cluster is only noted
+    /// while the node starts, since its own may yet answer.
+    pub(super) fn refused(&mut self, refusal: Refusal, out: &mut Vec<Effect>) {
+        match refusal {
+            Refusal::NameTaken { .. } if self.is_member() => {}
+            Refusal::NameTaken { .. } => out.push(Effect::Exit(refusal)),
+            Refusal::OtherCluster { .. } if self.now < STARTING => self.refused = Some(refusal),
+            Refusal::OtherCluster { .. } => {}
+        }
+    }
+
+    pub(super) fn final_refusal(&mut self) -> Option<Refusal> {
+        if self.now < YOUNG {
+            return None;
+        }
+        let refusal = self.refused.take()?;
+        let cluster = self.ring.as_ref().map(|r| r.cluster);
+        let ours = |h: &Hello| h.ring.map(|r| r.cluster) == cluster;
+        (!self.seen.fresh(self.now).any(ours)).then_some(refusal)
+    }
+}

@@ -1,0 +1,164 @@
+//! What nodes tell each other about themselves, and what a node remembers of that for a while.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use super::limits::LATELY;
+use super::pledge::Founding;
+use crate::dynamo::node_id::NodeId;
+use crate::dynamo::ring::{ClusterId, Member};
+
+/// How far a node has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeState {
+    /// Not a member of a ring.
+    New,
+    /// A member that owns nothing yet: it pulls the partitions it gains.
+    Pending,
+    /// A member that serves.
+    Ready,
+    /// On its way out: it finishes what it has begun.
+    Leaving,
+}
+
+impl fmt::Display for NodeState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::New => "NEW",
+            Self::Pending => "PENDING",
+            Self::Ready => "READY",
+            Self::Leaving => "LEAVING",
+        })
+    }
+}
+
+/// Which ring a node has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RingStamp {
+    /// Whose.
+    pub cluster: ClusterId,
+    /// Which.
+    pub epoch: u64,
+}
+
+/// What a node says of itself, as a greeting and as the answer to one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hello {
+    /// Who speaks.
+    pub from: Member,
+    /// How far it has come.
+    pub state: NodeState,
+    /// The ring that it has, member or not.
+    pub ring: Option<RingStamp>,
+    /// The founding that it has promised to take part in, its own or another's.
+    pub founding: Option<Founding>,
+    /// The epoch for which it has pulled everything it gains.
+    pub pulled: Option<u64>,
+    /// The NEW nodes that it has heard itself lately.
+    pub news: Vec<Member>,
+}
+
+/// Why a greeting is not answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// Another data directory has this name.
+    NameTaken {
+        /// The name.
+        name: NodeId,
+        /// The peer address of the node that has it.
+        holder: String,
+    },
+    /// The two belong to different clusters, which never merge.
+    OtherCluster {
+        /// The peer address of the node that refuses.
+        at: String,
+        /// Its cluster.
+        cluster: ClusterId,
+    },
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NameTaken { name, holder } => {
+                write!(
+                    f,
+                    "the name {name} is held by the node at {holder}, which has another data directory"
+                )
+            }
+            Self::OtherCluster { at, cluster } => {
+                write!(f, "the node at {at} belongs to another cluster, {cluster}")
+            }
+        }
+    }
+}
+
+/// The last hello of every node, and hearsay of NEW ones. What is older than [`LATELY`] says
+/// nothing about who is there now, so a node that has crashed blocks nobody for longer.
+#[derive(Debug, Default)]
+pub(super) struct Neighbours {
+    heard: BTreeMap<NodeId, (Duration, Hello)>,
+    hearsay: BTreeMap<NodeId, (Duration, Member)>,
+}
+
+impl Neighbours {
+    pub(super) fn note(&mut self, now: Duration, hello: Hello) {
+        for member in &hello.news {
+            let known = (now, member.clone());
+            self.hearsay.insert(member.id.clone(), known);
+        }
+        self.heard.insert(hello.from.id.clone(), (now, hello));
+    }
+
+    /// The last word of a node, however old.
+    pub(super) fn last_of(&self, id: &NodeId) -> Option<&Hello> {
+        self.heard.get(id).map(|(_, hello)| hello)
+    }
+
+    pub(super) fn fresh(&self, now: Duration) -> impl Iterator<Item = &Hello> {
+        let fresh = move |(at, hello)| is_fresh(now, at).then_some(hello);
+        self.heard
+            .values()
+            .map(|(at, h)| (*at, h))
+            .filter_map(fresh)
+    }
+
+    /// The NEW nodes heard lately, by name.
+    pub(super) fn new_ones(&self, now: Duration) -> Vec<Member> {
+        let new = self.fresh(now).filter(|h| h.state == NodeState::New);
+        new.map(|h| h.from.clone()).collect()
+    }
+
+    /// The names of the NEW nodes that this node or one it has heard lately has heard.
+    pub(super) fn in_line(&self, now: Duration) -> BTreeSet<NodeId> {
+        let new = self.new_ones(now).into_iter().map(|m| m.id);
+        new.chain(self.rumoured(now).map(|m| m.id.clone()))
+            .collect()
+    }
+
+    /// Everybody who seems to be there.
+    pub(super) fn known(&self, now: Duration) -> Vec<Member> {
+        let heard = self.fresh(now).map(|h| &h.from);
+        heard.chain(self.rumoured(now)).cloned().collect()
+    }
+
+    /// Hearsay about nodes that have not spoken for themselves.
+    fn rumoured(&self, now: Duration) -> impl Iterator<Item = &Member> {
+        let unheard = move |id: &NodeId| self.fresh(now).all(|h| h.from.id != *id);
+        let fresh = self
+            .hearsay
+            .values()
+            .filter(move |(at, _)| is_fresh(now, *at));
+        fresh.map(|(_, m)| m).filter(move |m| unheard(&m.id))
+    }
+}
+
+fn is_fresh(now: Duration, at: Duration) -> bool {
+    now.saturating_sub(at) < LATELY
+}
+
+/// Whether the two are one node, wherever it listens.
+pub(super) fn same_node(a: &Member, b: &Member) -> bool {
+    a.id == b.id && a.data_id == b.data_id
+}

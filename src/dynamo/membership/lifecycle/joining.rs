@@ -1,0 +1,177 @@
+//! What a node does about the ring that it has: get in, pull what it gains, have the move retired.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::hello::{NodeState, same_node};
+use super::limits::{COURTESY, LOOK_AROUND, pause};
+use super::{Effect, Lifecycle};
+use crate::dynamo::node_id::NodeId;
+use crate::dynamo::ring::{Change, Ring};
+
+/// What keeps a node from being READY.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Waiting {
+    /// More NEW nodes, to found a cluster.
+    Nodes {
+        /// How many are there, itself included.
+        visible: usize,
+        /// How many it takes.
+        expect: usize,
+    },
+    /// The first by name of the NEW nodes, to found a cluster.
+    FirstByName(NodeId),
+    /// The founder that this node has promised.
+    Founder(NodeId),
+    /// Nodes that have yet to promise this node's founding.
+    Promises(Vec<NodeId>),
+    /// A ring that it has heard of.
+    Ring,
+    /// The ring, which is moving for somebody else.
+    Move,
+    /// Its turn, or the end of its proposal.
+    Turn,
+    /// The partitions that it gains, or the other nodes that gain some.
+    Transfers,
+}
+
+impl fmt::Display for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nodes { visible, expect } => {
+                write!(
+                    f,
+                    "{visible} of {expect} nodes are there to found a cluster"
+                )
+            }
+            Self::FirstByName(id) => write!(f, "waiting for {id} to found a cluster"),
+            Self::Founder(id) => write!(f, "promised to found a cluster with {id}: waiting for it"),
+            Self::Promises(ids) => write!(f, "founding a cluster: waiting for {ids:?} to promise"),
+            Self::Ring => f.write_str("heard of a ring: getting it"),
+            Self::Move => f.write_str("waiting until the ring has finished moving"),
+            Self::Turn => f.write_str("waiting to be added to the ring"),
+            Self::Transfers => f.write_str("pulling partitions"),
+        }
+    }
+}
+
+impl Lifecycle {
+    /// What this node waits for; nothing when it is READY or leaving.
+    #[must_use]
+    pub fn waiting_for(&self) -> Option<Waiting> {
+        match self.state() {
+            NodeState::Ready | NodeState::Leaving => None,
+            NodeState::Pending => Some(Waiting::Transfers),
+            NodeState::New if self.ring.is_some() => Some(if self.is_moving() {
+                Waiting::Move
+            } else {
+                Waiting::Turn
+            }),
+            NodeState::New => Some(self.waiting_to_found()),
+        }
+    }
+
+    fn waiting_to_found(&self) -> Waiting {
+        let me = &self.me.member;
+        let new = self.seen.new_ones(self.now);
+        let (visible, expect) = (new.len() + 1, self.me.expect);
+        let missing = self.pledge.missing(me);
+        match (self.pledge.kept(), new.into_iter().map(|m| m.id).min()) {
+            _ if self.ring_heard || self.pledge.is_completed() => Waiting::Ring,
+            (Some(f), _) if !f.is_by(me) => Waiting::Founder(f.founder.clone()),
+            (Some(_), _) => Waiting::Promises(missing.into_iter().map(|m| m.id).collect()),
+            (None, Some(first)) if visible >= expect && first < me.id => {
+                Waiting::FirstByName(first)
+            }
+            (None, _) => Waiting::Nodes { visible, expect },
+        }
+    }
+
+    /// A member that owns nothing yet is PENDING; one that gains more beside what it serves stays
+    /// READY.
+    pub(super) fn current_state(&self) -> NodeState {
+        let id = &self.me.member.id;
+        match &self.ring {
+            _ if self.draining => NodeState::Leaving,
+            Some(_) if !self.is_member() => NodeState::New,
+            Some(ring) if ring.gains(id).next().is_some() && !owns_any(ring, id) => {
+                NodeState::Pending
+            }
+            Some(_) => NodeState::Ready,
+            None => NodeState::New,
+        }
+    }
+
+    pub(super) fn is_member(&self) -> bool {
+        let me = &self.me.member;
+        let known = self.ring.as_ref().and_then(|r| r.member(&me.id));
+        known.is_some_and(|m| same_node(m, me))
+    }
+
+    pub(super) fn is_moving(&self) -> bool {
+        self.ring.as_ref().is_some_and(|r| r.is_moving())
+    }
+
+    /// The next step towards READY, and towards a ring at rest.
+    pub(super) fn follow(&mut self, ring: &Ring, out: &mut Vec<Effect>) {
+        if self.proposing || self.now < self.not_before {
+            return;
+        }
+        let change = if self.is_member() {
+            self.all_pulled(ring).then_some(Change::Retire)
+        } else if ring.is_moving() || !self.is_my_turn(ring) {
+            self.not_before = self.now + pause(self.dice);
+            None
+        } else {
+            Some(Change::Join(self.me.member.clone()))
+        };
+        if let Some(change) = change {
+            self.proposing = true;
+            let epoch = ring.epoch + 1;
+            out.push(Effect::Propose { epoch, change });
+        }
+    }
+
+    /// Whether this node gains partitions and every node that does has pulled all of its own.
+    /// That stays true once it is, so an old word of another node is as good as a new one.
+    fn all_pulled(&self, ring: &Ring) -> bool {
+        let gainers = gainers(ring);
+        let epoch = Some(ring.epoch);
+        let has = |id: &NodeId| match self.seen.last_of(id) {
+            _ if *id == self.me.member.id => self.pulled == epoch,
+            Some(hello) => hello.pulled == epoch,
+            None => false,
+        };
+        gainers.contains(&self.me.member.id) && gainers.into_iter().all(has)
+    }
+
+    /// Whether this node is the first by name of those who want in, or has waited long enough for
+    /// the others. It looks around first, so that it knows the others.
+    fn is_my_turn(&mut self, ring: &Ring) -> bool {
+        let line = self.seen.in_line(self.now);
+        let mut before = line.range(..self.me.member.id.clone());
+        if self.now < LOOK_AROUND {
+            return false;
+        }
+        if before.all(|id| ring.member(id).is_some()) {
+            return true;
+        }
+        let since = *self.deferring_since.get_or_insert(self.now);
+        self.now.saturating_sub(since) >= COURTESY
+    }
+}
+
+/// The members that have something to pull.
+fn gainers(ring: &Ring) -> BTreeSet<&NodeId> {
+    let moving = ring
+        .placements
+        .iter()
+        .filter_map(|p| Some((p.incoming.as_ref()?, &p.owners)));
+    moving
+        .flat_map(|(to, from)| to.iter().filter(move |id| !from.contains(id)))
+        .collect()
+}
+
+fn owns_any(ring: &Ring, id: &NodeId) -> bool {
+    ring.placements.iter().any(|p| p.owners.contains(id))
+}

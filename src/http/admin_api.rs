@@ -1,0 +1,286 @@
+//! The admin listener: what operators ask. Loopback, or behind a token.
+
+use actix_web::body::{BoxBody, EitherBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
+use actix_web::middleware::{Next, from_fn};
+use actix_web::{App, Error, HttpRequest, HttpResponse, body::MessageBody, dev, web};
+use serde::Serialize;
+use serde_json::{Value, json, value::RawValue};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::api_error::ApiError;
+use super::key_path::key_below;
+use crate::actors::admin_handle::AdminHandle;
+use crate::actors::peer_handle::GoingDown;
+use crate::dynamo::node_id::NodeId;
+use crate::dynamo::ring::{Member, Ring};
+use crate::dynamo::version::{Actor, Body, Context, Sibling};
+use crate::limits::Limits;
+
+/// What the handlers of one worker need.
+#[derive(Clone)]
+pub struct AdminApi {
+    /// The door to the node.
+    pub node: AdminHandle,
+    /// Shown in the status.
+    pub limits: Limits,
+    /// SHA-256 of what an operator must show, if anything.
+    pub token: Option<[u8; 32]>,
+}
+
+/// What a token is compared by.
+#[must_use]
+pub fn digest(token: &[u8]) -> [u8; 32] {
+    Sha256::digest(token).into()
+}
+
+/// The application for one worker of the admin listener.
+pub fn app(
+    api: AdminApi,
+) -> App<
+    impl dev::ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<impl MessageBody>,
+        Error = Error,
+        InitError = (),
+    >,
+> {
+    App::new()
+        .app_data(web::Data::new(api))
+        .wrap(from_fn(authorise))
+        .service(
+            web::resource("/status")
+                .get(status)
+                .default_service(web::to(only_get)),
+        )
+        .service(
+            web::resource("/ring")
+                .get(ring)
+                .default_service(web::to(only_get)),
+        )
+        .service(
+            web::resource("/ring/{key}")
+                .get(home)
+                .default_service(web::to(only_get)),
+        )
+        .service(
+            web::resource("/replica/{key}")
+                .get(replica)
+                .default_service(web::to(only_get)),
+        )
+        .default_service(web::to(nothing_here))
+}
+
+type Api = web::Data<AdminApi>;
+
+async fn authorise(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<EitherBody<impl MessageBody, BoxBody>>, Error> {
+    let wanted = request.app_data::<Api>().and_then(|api| api.token);
+    let shown = request
+        .headers()
+        .get("authorization")
+        .and_then(|value| value.to_str().ok());
+    let shown = shown
+        .and_then(|text| text.strip_prefix("Bearer "))
+        .unwrap_or_default();
+    let matches = |token: [u8; 32]| bool::from(digest(shown.as_bytes()).ct_eq(&token));
+    if wanted.is_none_or(matches) {
+        return Ok(next.call(request).await?.map_into_left_body());
+    }
+    let refusal = HttpResponse::Unauthorized()
+        .insert_header(("www-authenticate", "Bearer"))
+        .json(
+            json!({"message": "An operator's token is needed", "code": "unauthorized",
+            "outcome": "not_applied"}),
+        );
+    Ok(request.into_response(refusal).map_into_right_body())
+}
+
+async fn status(api: Api) -> HttpResponse {
+    let Ok(store) = api.node.store().await else {
+        return going_down();
+    };
+    let (view, life) = (api.node.view(), api.node.life());
+    let (depth, capacity) = api.node.in_flight();
+    let ring = view.ring.as_deref();
+    let members: Vec<Value> = ring
+        .iter()
+        .flat_map(|ring| ring.members.iter().map(|m| member(&api, ring, m)))
+        .collect();
+    let owners = ring.map_or(0, |ring| ring.members.len().min(ring.replicas));
+    HttpResponse::Ok().json(json!({
+        "node": view.me.as_str(),
+        "version": env!("CARGO_PKG_VERSION"),
+        "state": life.state.to_string(),
+        "waiting_for": life.waiting,
+        "cluster": ring.map(|ring| ring.cluster.to_string()),
+        "incarnation": store.incarnation,
+        "boot": store.boot,
+        "ring": ring.map(|ring| json!({
+            "epoch": ring.epoch,
+            "hash": ring.hash().to_string(),
+            "moving": ring.placements.iter().filter(|p| p.incoming.is_some()).count(),
+            "under_replicated": owners < ring.replicas,
+        })),
+        "members": members,
+        "queues": {
+            "client": {"depth": depth, "capacity": capacity},
+            "store": {"depth": store.depth, "capacity": store.capacity},
+        },
+        "keys": store.keys,
+        "tombstones": store.tombstones,
+        "bytes": store.bytes,
+        "store": {
+            "durability": store.durability,
+            "operations": store.operations,
+            "commits": store.commits,
+            "syncs": store.syncs,
+            "damaged": store.damaged,
+        },
+        "limits": api.limits,
+    }))
+}
+
+fn member(api: &AdminApi, ring: &Ring, member: &Member) -> Value {
+    json!({
+        "name": member.id.as_str(),
+        "state": api.node.state_of(ring, &member.id).to_string(),
+        "zone": member.zone,
+        "weight": member.weight,
+        "client": member.addresses.client,
+        "admin": member.addresses.admin,
+        "peer": member.addresses.peer,
+        "reachable": api.node.reaches(&member.id),
+    })
+}
+
+#[derive(Serialize)]
+struct RingAnswer<'a> {
+    epoch: u64,
+    hash: String,
+    partitions: Vec<Vec<&'a str>>,
+    incoming: Vec<(u16, Vec<&'a str>)>,
+}
+
+async fn ring(api: Api) -> Result<HttpResponse, ApiError> {
+    let view = api.node.view();
+    let Some(ring) = view.ring.as_deref() else {
+        return Err(ApiError::NoSuchResource);
+    };
+    let moving = (0..).zip(&ring.placements);
+    let moving = moving.filter_map(|(p, row)| row.incoming.as_ref().map(|to| (p, names(to))));
+    Ok(HttpResponse::Ok().json(RingAnswer {
+        epoch: ring.epoch,
+        hash: ring.hash().to_string(),
+        partitions: ring
+            .placements
+            .iter()
+            .map(|row| names(&row.owners))
+            .collect(),
+        incoming: moving.collect(),
+    }))
+}
+
+fn names(ids: &[NodeId]) -> Vec<&str> {
+    ids.iter().map(NodeId::as_str).collect()
+}
+
+async fn home(request: HttpRequest, api: Api) -> Result<HttpResponse, ApiError> {
+    let key = key_below("/ring/", request.uri().path())?;
+    let view = api.node.view();
+    let Some(ring) = view.ring.as_deref() else {
+        return Err(ApiError::NoSuchResource);
+    };
+    let partition = key.hash().partition();
+    let row = ring.placement(partition);
+    Ok(HttpResponse::Ok().json(json!({
+        "partition": partition.number(),
+        "hash": format!("{:016x}", key.hash().as_u64()),
+        "owners": names(&row.owners),
+        "incoming": row.incoming.as_deref().map(names),
+        "fallbacks": names(&ring.fallbacks(partition)),
+    })))
+}
+
+#[derive(Serialize)]
+struct ReplicaAnswer<'a> {
+    siblings: Vec<SiblingAnswer<'a>>,
+    context: Value,
+}
+
+#[derive(Serialize)]
+struct SiblingAnswer<'a> {
+    dot: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    tombstone: bool,
+}
+
+async fn replica(request: HttpRequest, api: Api) -> Result<HttpResponse, ApiError> {
+    let key = key_below("/replica/", request.uri().path())?;
+    let Ok(held) = api.node.replica(&key) else {
+        return Ok(going_down());
+    };
+    let state = held.unwrap_or_default();
+    let siblings = state.siblings.iter().map(sibling).collect();
+    let answer = ReplicaAnswer {
+        siblings,
+        context: context(&state.context),
+    };
+    Ok(HttpResponse::Ok().json(answer))
+}
+
+fn sibling(sibling: &Sibling) -> SiblingAnswer<'_> {
+    let dot = format!("{}.{}", actor(&sibling.dot.actor), sibling.dot.n);
+    match &sibling.body {
+        Body::Value(value) => {
+            let value = serde_json::from_slice(value).ok();
+            SiblingAnswer {
+                dot,
+                value,
+                tombstone: false,
+            }
+        }
+        Body::Tombstone => SiblingAnswer {
+            dot,
+            value: None,
+            tombstone: true,
+        },
+    }
+}
+
+fn actor(actor: &Actor) -> String {
+    format!("{}.{}", actor.incarnation, actor.epoch)
+}
+
+fn context(context: &Context) -> Value {
+    let vector = context.vector().iter().map(|(a, n)| (actor(a), json!(n)));
+    let cloud = context
+        .cloud()
+        .iter()
+        .map(|d| format!("{}.{}", actor(&d.actor), d.n));
+    json!({
+        "vector": vector.collect::<serde_json::Map<_, _>>(),
+        "cloud": cloud.collect::<Vec<_>>(),
+    })
+}
+
+async fn only_get() -> Result<HttpResponse, ApiError> {
+    Err(ApiError::MethodNotAllowed("GET"))
+}
+
+async fn nothing_here() -> Result<HttpResponse, ApiError> {
+    Err(ApiError::NoSuchResource)
+}
+
+fn going_down() -> HttpResponse {
+    HttpResponse::build(StatusCode::SERVICE_UNAVAILABLE).json(json!({
+        "message": GoingDown.to_string(), "code": "not_ready", "outcome": "not_applied",
+    }))
+}

@@ -1,0 +1,199 @@
+//! The peer listener: what nodes ask of each other. Every call shows the cluster's proof and, once
+//! there is one, the cluster it is about.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::actors::link::{CLUSTER_HEADER, PROOF_HEADER, PROTOCOL_HEADER};
+use crate::actors::peer_handle::{GoingDown, PeerHandle};
+use crate::limits::MAX_PEER_MESSAGE_BYTES;
+use crate::wire::peer::{Batch, PROTOCOL};
+use crate::wire::ring::decode_ring;
+
+/// Mounts the routes.
+pub fn configure(config: &mut web::ServiceConfig) {
+    config
+        .app_data(web::PayloadConfig::new(MAX_PEER_MESSAGE_BYTES))
+        .route("/peer/v1/batch", web::post().to(batch))
+        .route("/peer/v1/ping", web::post().to(ping))
+        .route("/peer/v1/ring/get", web::post().to(ring))
+        .route("/peer/v1/ring", web::post().to(install))
+        .route("/peer/v1/hello", web::post().to(hello))
+        .route("/peer/v1/found", web::post().to(found))
+        .route("/peer/v1/predict", web::post().to(predict))
+        .route("/peer/v1/accept", web::post().to(accept))
+        .route("/peer/v1/flip", web::post().to(flip))
+        .route("/peer/v1/pull", web::post().to(pull))
+        .route("/peer/v1/digest", web::post().to(digest));
+}
+
+type Node = web::Data<PeerHandle>;
+
+async fn batch(node: Node, request: HttpRequest, body: web::Bytes) -> HttpResponse {
+    if let Err(refused) = check(&node, &request) {
+        return refused;
+    }
+    let Ok(batch) = Batch::decode(&body) else {
+        return malformed();
+    };
+    match node.batch(batch).await {
+        Ok(reply) => encoded(reply.encode()),
+        Err(GoingDown) => going_down(),
+    }
+}
+
+async fn ping(node: Node, request: HttpRequest) -> HttpResponse {
+    check(&node, &request).map_or_else(|refused| refused, |()| HttpResponse::Ok().finish())
+}
+
+async fn ring(node: Node, request: HttpRequest) -> HttpResponse {
+    if let Err(refused) = check(&node, &request) {
+        return refused;
+    }
+    match node.ring() {
+        Ok(ring) => HttpResponse::Ok().body(ring),
+        Err(error) => refuse(StatusCode::CONFLICT, &error.to_string()),
+    }
+}
+
+async fn install(node: Node, request: HttpRequest, body: web::Bytes) -> HttpResponse {
+    if let Err(refused) = check(&node, &request) {
+        return refused;
+    }
+    let Ok(ring) = decode_ring(&body) else {
+        return malformed();
+    };
+    outcome(node.install(ring).await)
+}
+
+async fn hello(node: Node, request: HttpRequest, body: web::Bytes) -> HttpResponse {
+    match decoded(&node, &request, &body) {
+        Ok(call) => encode_or_down(node.hello(call).await),
+        Err(refused) => refused,
+    }
+}
+
+async fn found(node: Node, request: HttpRequest, body: web::Bytes) -> HttpResponse {
+    match decoded(&node, &request, &body) {
+        Ok(call) => encode_or_down(node.found(call).await),
+        Err(refused) => refused,
+    }
+}
+
+async fn predict(node: Node, request: HttpRequest, body: web::Bytes) -> HttpResponse {
+    match decoded(&node, &request, &body) {
+        Ok(call) => outcome(node.predict(call).await),
+        Err(refused) => refused,
+    }
+}
+
+async fn accept(node: Node, request: HttpRequest, body: web::Bytes) -> HttpResponse {
+    match decoded(&node, &request, &body) {
+        Ok(call) => outcome(node.accept(call).await),
+        Err(refused) => refused,
+    }
+}
+
+async fn flip(node: Node, request: HttpRequest, body: web::Bytes) -> HttpResponse {
+    match decoded(&node, &request, &body) {
+        Ok(call) => outcome(node.flip(call).await),
+        Err(refused) => refused,
+    }
+}
+
+async fn pull(node: Node, request: HttpRequest, body: web::Bytes) -> HttpResponse {
+    match decoded(&node, &request, &body) {
+        Ok(call) => outcome(node.pull(call).await.map(|reply| reply.map_err(Refusal))),
+        Err(refused) => refused,
+    }
+}
+
+async fn digest(node: Node, request: HttpRequest, body: web::Bytes) -> HttpResponse {
+    match decoded(&node, &request, &body) {
+        Ok(call) => outcome(node.digest(call).await.map(|reply| reply.map_err(Refusal))),
+        Err(refused) => refused,
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("refused: {0:?}")]
+struct Refusal(crate::dynamo::quorum::Fault);
+
+/// Refuses callers without the secret, of another protocol, or of another cluster.
+fn check(node: &PeerHandle, request: &HttpRequest) -> Result<(), HttpResponse> {
+    let header = |name| {
+        request
+            .headers()
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+    };
+    if !node.proof.accepts(header(PROOF_HEADER).unwrap_or_default()) {
+        let message = "the caller does not know this cluster's secret";
+        return Err(refuse(StatusCode::UNAUTHORIZED, message));
+    }
+    if header(PROTOCOL_HEADER) != Some(PROTOCOL) {
+        let message = format!("this node speaks version {PROTOCOL} of the peer protocol");
+        return Err(refuse(StatusCode::UPGRADE_REQUIRED, &message));
+    }
+    match (header(CLUSTER_HEADER), node.cluster()) {
+        (Some(theirs), Some(ours)) if theirs != ours.to_string() => {
+            let message = format!("this node belongs to cluster {ours}");
+            Err(refuse(StatusCode::MISDIRECTED_REQUEST, &message))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn decoded<T: DeserializeOwned>(
+    node: &PeerHandle,
+    request: &HttpRequest,
+    body: &[u8],
+) -> Result<T, HttpResponse> {
+    check(node, request)?;
+    rmp_serde::from_slice(body).map_err(|_malformed| malformed())
+}
+
+fn outcome<T: Serialize, E: std::error::Error>(
+    outcome: Result<Result<T, E>, GoingDown>,
+) -> HttpResponse {
+    match outcome {
+        Ok(Ok(reply)) => encoded(rmp_serde::to_vec_named(&reply)),
+        Ok(Err(error)) => refuse(StatusCode::CONFLICT, &error.to_string()),
+        Err(GoingDown) => going_down(),
+    }
+}
+
+fn encode_or_down<T: Serialize>(reply: Result<T, GoingDown>) -> HttpResponse {
+    match reply {
+        Ok(reply) => encoded(rmp_serde::to_vec_named(&reply)),
+        Err(GoingDown) => going_down(),
+    }
+}
+
+fn encoded(bytes: Result<Vec<u8>, rmp_serde::encode::Error>) -> HttpResponse {
+    match bytes {
+        Ok(bytes) => HttpResponse::Ok()
+            .content_type("application/msgpack")
+            .body(bytes),
+        Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+fn malformed() -> HttpResponse {
+    refuse(
+        StatusCode::BAD_REQUEST,
+        "not a message of the peer protocol",
+    )
+}
+
+fn going_down() -> HttpResponse {
+    refuse(StatusCode::SERVICE_UNAVAILABLE, &GoingDown.to_string())
+}
+
+fn refuse(status: StatusCode, message: &str) -> HttpResponse {
+    HttpResponse::build(status)
+        .content_type("text/plain; charset=utf-8")
+        .body(message.to_owned())
+}

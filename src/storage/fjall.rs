@@ -1,0 +1,209 @@
+//! The engine on disk: fjall, a log-structured merge tree with one journal.
+//!
+//! All records share one keyspace, in which the partition is the front of the key: 256 keyspaces
+//! would mean 256 memtables. A batch reaches its readers only when its journal entry is where the
+//! commit asked for it to be.
+
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+
+use bytes::{BufMut, Bytes};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvPair, PersistMode};
+
+use super::{Change, Engine, EngineError, Entry, Sync};
+use crate::dynamo::key::{Key, Partition};
+
+const MIB: u64 = 1024 * 1024;
+/// What records may take in memory before they are written out as a table.
+const RECORDS_MEMTABLE: u64 = 16 * MIB;
+const META_MEMTABLE: u64 = MIB;
+/// Blocks kept in memory for reads; the operating system's own cache comes on top.
+const BLOCK_CACHE: u64 = 32 * MIB;
+/// Journals beyond this are made superfluous by writing memtables out. It bounds how long the
+/// next start replays.
+const JOURNALS: u64 = 128 * MIB;
+const WORKERS: usize = 2;
+/// Records are refused while less than this is free, so that flushes, compactions and metadata
+/// still find space. Refusing before anything is written is the only refusal that is certain.
+const RESERVE: u64 = 32 * MIB;
+
+/// Records in a directory of their own.
+pub struct FjallEngine {
+    path: PathBuf,
+    /// Records are refused while less than this is free.
+    reserve: u64,
+    database: Database,
+    records: Keyspace,
+    meta: Keyspace,
+}
+
+impl FjallEngine {
+    /// Opens the directory, or makes it.
+    ///
+    /// # Errors
+    /// [`EngineError::Broken`] when it cannot be read or repaired.
+    pub fn open(path: &Path) -> Result<Self, EngineError> {
+        let database = Database::builder(path)
+            .cache_size(BLOCK_CACHE)
+            .max_journaling_size(JOURNALS)
+            .worker_threads(WORKERS)
+            .open()?;
+        let sized = |bytes| move || KeyspaceCreateOptions::default().max_memtable_size(bytes);
+        let records = database.keyspace("records", sized(RECORDS_MEMTABLE))?;
+        let meta = database.keyspace("meta", sized(META_MEMTABLE))?;
+        Ok(Self {
+            path: path.to_owned(),
+            reserve: RESERVE,
+            database,
+            records,
+            meta,
+        })
+    }
+
+    fn refuse_when_full(&self, changes: &[Change]) -> Result<(), EngineError> {
+        let grows = |c: &Change| matches!(c, Change::Put(..));
+        if changes.iter().any(grows) && self.free()? < self.reserve {
+            return Err(EngineError::Full);
+        }
+        Ok(())
+    }
+
+    fn free(&self) -> Result<u64, EngineError> {
+        let disk = rustix::fs::statvfs(&self.path).map_err(broken)?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+}
+
+impl Engine for FjallEngine {
+    fn get(&self, partition: Partition, key: &Key) -> Result<Option<Bytes>, EngineError> {
+        let record = self.records.get(stored_key(partition, key))?;
+        Ok(record.map(Bytes::from))
+    }
+
+    fn page(
+        &self,
+        partition: Partition,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, EngineError> {
+        let from = match after {
+            Some(key) => Bound::Excluded(stored_key(partition, key)),
+            None => Bound::Included(prefix(partition.number())),
+        };
+        let to = Bound::Excluded(prefix(partition.number() + 1));
+        let range = self.records.range((from, to)).take(limit);
+        range.map(|guard| entry(guard.into_inner()?)).collect()
+    }
+
+    fn meta(&self, name: &'static str) -> Result<Option<Bytes>, EngineError> {
+        Ok(self.meta.get(name)?.map(Bytes::from))
+    }
+
+    fn commit(&self, changes: Vec<Change>, sync: Sync) -> Result<(), EngineError> {
+        self.refuse_when_full(&changes)?;
+        let mut batch = self.database.batch().durability(Some(match sync {
+            Sync::Disk => PersistMode::SyncData,
+            Sync::Os => PersistMode::Buffer,
+        }));
+        for change in changes {
+            match change {
+                Change::Put(p, key, record) => {
+                    batch.insert(&self.records, stored_key(p, &key), record);
+                }
+                Change::Remove(p, key) => batch.remove(&self.records, stored_key(p, &key)),
+                Change::Meta(name, value) => batch.insert(&self.meta, name, value),
+            }
+        }
+        // A failed write leaves part of the batch behind, which may yet be completed when the
+        // journal closes: want of space in here is no different from any other failure.
+        Ok(batch.commit()?)
+    }
+
+    fn sync(&self) -> Result<(), EngineError> {
+        Ok(self.database.persist(PersistMode::SyncData)?)
+    }
+
+    fn bytes(&self) -> u64 {
+        let tables = self.records.disk_space() + self.meta.disk_space();
+        tables + self.database.write_buffer_size()
+    }
+}
+
+impl From<fjall::Error> for EngineError {
+    fn from(error: fjall::Error) -> Self {
+        broken(error)
+    }
+}
+
+fn broken(error: impl std::error::Error + Send + std::marker::Sync + 'static) -> EngineError {
+    EngineError::Broken(Box::new(error))
+}
+
+fn prefix(partition: u16) -> Vec<u8> {
+    partition.to_be_bytes().to_vec()
+}
+
+fn stored_key(partition: Partition, key: &Key) -> Vec<u8> {
+    let key = key.as_bytes();
+    let mut out = Vec::with_capacity(2 + key.len());
+    out.put_u16(partition.number());
+    out.extend_from_slice(key);
+    out
+}
+
+fn entry((key, record): KvPair) -> Result<Entry, EngineError> {
+    let key = Bytes::from(key);
+    let plain = key.get(2..).map(|plain| key.slice_ref(plain));
+    match plain.map(Key::new) {
+        Some(Ok(key)) => Ok((key, record.into())),
+        Some(Err(_)) | None => Err(broken(NotAKey)),
+    }
+}
+
+/// Something other than this program wrote into the keyspace.
+#[derive(Debug, thiserror::Error)]
+#[error("a stored key has an impossible length")]
+struct NotAKey;
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn open(dir: &TempDir) -> FjallEngine {
+        FjallEngine::open(&dir.path().join("records")).unwrap()
+    }
+
+    #[test]
+    fn a_disk_that_is_almost_full_takes_metadata_and_removals_only() {
+        let dir = TempDir::new().unwrap();
+        let mut engine = open(&dir);
+        engine.reserve = u64::MAX;
+        let (partition, key) = (Partition::new(0).unwrap(), Key::new("k".into()).unwrap());
+        let meta = Change::Meta("m", "1".into());
+        let put = Change::Put(partition, key.clone(), "1".into());
+        let refused = engine.commit(vec![meta.clone(), put], Sync::Disk);
+        assert!(matches!(refused, Err(EngineError::Full)));
+        assert_eq!(engine.meta("m").unwrap(), None);
+        let remove = Change::Remove(partition, key);
+        engine.commit(vec![meta, remove], Sync::Disk).unwrap();
+        assert_eq!(engine.meta("m").unwrap(), Some("1".into()));
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_made_is_an_error() {
+        let dir = TempDir::new().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "x").unwrap();
+        let error = FjallEngine::open(&file).err().unwrap();
+        assert!(matches!(error, EngineError::Broken(_)));
+    }
+
+    #[test]
+    fn two_engines_on_one_directory_are_refused() {
+        let dir = TempDir::new().unwrap();
+        let _held = open(&dir);
+        assert!(FjallEngine::open(&dir.path().join("records")).is_err());
+    }
+}

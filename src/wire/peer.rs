@@ -1,0 +1,536 @@
+//! Replica operations between nodes: one POST carries a batch of them, MessagePack with named
+//! fields. States and contexts travel as the bytes that `wire::state` makes.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::state::{StateError, decode_state, encode_state};
+use crate::dynamo::key::Key;
+use crate::dynamo::quorum::Fault;
+use crate::dynamo::ring::OwnerSet;
+use crate::dynamo::version::{Body, Context, Mint, RequestId, State, WriteKind};
+
+/// Version of the peer protocol; a node refuses peers of another one.
+pub const PROTOCOL: &str = "1";
+
+/// Many operations of one node for another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// The epoch of the sender's ring.
+    pub epoch: u64,
+    /// What to do, in order.
+    pub ops: Vec<Op>,
+}
+
+/// One operation and the time left for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Op {
+    /// Which record.
+    pub key: Key,
+    /// Which owners of its partition are addressed.
+    pub set: OwnerSet,
+    /// The answer is of no use after this.
+    pub left: Duration,
+    /// What to do.
+    pub action: Action,
+}
+
+/// What a replica is asked to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Give the state.
+    Read,
+    /// Merge this encoded state.
+    Write(Bytes),
+    /// Apply a client's write.
+    Mint(Mint),
+}
+
+impl Action {
+    /// About how many bytes it takes in a message.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Read => 64,
+            Self::Write(state) => 64 + state.len(),
+            Self::Mint(mint) => match &mint.body {
+                Body::Value(value) => 256 + value.len(),
+                Body::Tombstone => 256,
+            },
+        }
+    }
+}
+
+/// The answer to a [`Batch`]: one result an operation, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchReply {
+    /// The epoch of the answering node's ring.
+    pub epoch: u64,
+    /// One an operation.
+    pub results: Vec<Result<Done, Fault>>,
+}
+
+/// What a replica did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Done {
+    /// The state, encoded.
+    Read(Option<Bytes>),
+    /// Merged and durable.
+    Written,
+    /// Minted and durable: the new state encoded, the clock of the answer, the live siblings.
+    Minted(Bytes, Context, usize),
+    /// Refused; the state, encoded.
+    AlreadyExists(Bytes),
+    /// Refused; the state, encoded.
+    NothingToDelete(Bytes),
+    /// Refused; the state, encoded.
+    TooManySiblings(Bytes),
+    /// Refused.
+    RequestReused,
+}
+
+/// Why bytes are not a message.
+#[derive(Debug, thiserror::Error)]
+pub enum PeerMessageError {
+    /// Not MessagePack of this shape.
+    #[error("malformed peer message: {0}")]
+    Malformed(#[from] rmp_serde::decode::Error),
+    /// A key that no client could have written.
+    #[error("a peer message names an invalid key")]
+    Key,
+    /// A context that does not decode.
+    #[error("a peer message holds an invalid context: {0}")]
+    State(#[from] StateError),
+}
+
+#[derive(Serialize, Deserialize)]
+struct BatchDto<'a> {
+    epoch: u64,
+    #[serde(borrow)]
+    ops: Vec<OpDto<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct OpDto<'a> {
+    #[serde(with = "serde_bytes")]
+    key: &'a [u8],
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    incoming: bool,
+    left_ms: u64,
+    #[serde(default, with = "serde_bytes", skip_serializing_if = "Option::is_none")]
+    state: Option<&'a [u8]>,
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    mint: Option<MintDto<'a>>,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum KindDto {
+    Create,
+    Put,
+    Delete,
+}
+
+#[derive(Serialize, Deserialize)]
+struct MintDto<'a> {
+    kind: KindDto,
+    #[serde(with = "serde_bytes")]
+    seen: Vec<u8>,
+    #[serde(default, with = "serde_bytes", skip_serializing_if = "Option::is_none")]
+    value: Option<&'a [u8]>,
+    #[serde(with = "serde_bytes")]
+    request: [u8; 16],
+    fingerprint: u64,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    remember: bool,
+    #[serde(default, with = "serde_bytes", skip_serializing_if = "Option::is_none")]
+    merged: Option<Vec<u8>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ReplyDto<'a> {
+    epoch: u64,
+    #[serde(borrow)]
+    results: Vec<ResultDto<'a>>,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Verdict {
+    Read,
+    Written,
+    Minted,
+    AlreadyExists,
+    NothingToDelete,
+    TooManySiblings,
+    RequestReused,
+    StaleRing,
+    RingBehind,
+    NotOwner,
+    NotReady,
+    Flipped,
+    Overloaded,
+    StorageFull,
+    Unreachable,
+    Broken,
+    TimedOut,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ResultDto<'a> {
+    verdict: Verdict,
+    #[serde(default, with = "serde_bytes", skip_serializing_if = "Option::is_none")]
+    state: Option<&'a [u8]>,
+    #[serde(default, with = "serde_bytes", skip_serializing_if = "Option::is_none")]
+    clock: Option<Vec<u8>>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    siblings: usize,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature serde asks for"
+)]
+fn is_zero(n: &usize) -> bool {
+    *n == 0
+}
+
+impl Batch {
+    /// The message as bytes.
+    ///
+    /// # Errors
+    /// Only if the encoder fails, which a vector as its target does not.
+    pub fn encode(&self) -> Result<Vec<u8>, rmp_serde::encode::Error> {
+        let ops = self.ops.iter().map(Op::to_dto).collect();
+        rmp_serde::to_vec_named(&BatchDto {
+            epoch: self.epoch,
+            ops,
+        })
+    }
+
+    /// Reads a message; values and states are slices of it.
+    ///
+    /// # Errors
+    /// [`PeerMessageError`].
+    pub fn decode(bytes: &Bytes) -> Result<Self, PeerMessageError> {
+        let dto: BatchDto<'_> = rmp_serde::from_slice(bytes)?;
+        let ops = dto.ops.into_iter().map(|op| Op::from_dto(op, bytes));
+        Ok(Self {
+            epoch: dto.epoch,
+            ops: ops.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl Op {
+    fn to_dto(&self) -> OpDto<'_> {
+        let (state, mint) = match &self.action {
+            Action::Read => (None, None),
+            Action::Write(state) => (Some(&state[..]), None),
+            Action::Mint(mint) => (None, Some(mint_to_dto(mint))),
+        };
+        OpDto {
+            key: self.key.as_bytes(),
+            incoming: self.set == OwnerSet::Incoming,
+            left_ms: u64::try_from(self.left.as_millis()).unwrap_or(u64::MAX),
+            state,
+            mint,
+        }
+    }
+
+    fn from_dto(dto: OpDto<'_>, message: &Bytes) -> Result<Self, PeerMessageError> {
+        // A copy of the key: it outlives the message in maps and queues, and is short.
+        let key = Key::new(Bytes::copy_from_slice(dto.key)).or(Err(PeerMessageError::Key))?;
+        let action = match (dto.mint, dto.state) {
+            (Some(mint), _) => Action::Mint(mint_from_dto(mint, message)?),
+            (None, Some(state)) => Action::Write(message.slice_ref(state)),
+            (None, None) => Action::Read,
+        };
+        let set = if dto.incoming {
+            OwnerSet::Incoming
+        } else {
+            OwnerSet::Current
+        };
+        Ok(Self {
+            key,
+            set,
+            left: Duration::from_millis(dto.left_ms),
+            action,
+        })
+    }
+}
+
+impl BatchReply {
+    /// The message as bytes.
+    ///
+    /// # Errors
+    /// Only if the encoder fails, which a vector as its target does not.
+    pub fn encode(&self) -> Result<Vec<u8>, rmp_serde::encode::Error> {
+        let results = self.results.iter().map(result_to_dto).collect();
+        rmp_serde::to_vec_named(&ReplyDto {
+            epoch: self.epoch,
+            results,
+        })
+    }
+
+    /// Reads a message; states are slices of it.
+    ///
+    /// # Errors
+    /// [`PeerMessageError`].
+    pub fn decode(bytes: &Bytes) -> Result<Self, PeerMessageError> {
+        let dto: ReplyDto<'_> = rmp_serde::from_slice(bytes)?;
+        let results = dto.results.into_iter().map(|r| result_from_dto(&r, bytes));
+        Ok(Self {
+            epoch: dto.epoch,
+            results: results.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+fn mint_to_dto(mint: &Mint) -> MintDto<'_> {
+    MintDto {
+        kind: match mint.kind {
+            WriteKind::Create => KindDto::Create,
+            WriteKind::Put => KindDto::Put,
+            WriteKind::Delete => KindDto::Delete,
+        },
+        seen: encode_context(&mint.seen),
+        value: match &mint.body {
+            Body::Value(value) => Some(value),
+            Body::Tombstone => None,
+        },
+        request: mint.request.id.to_be_bytes(),
+        fingerprint: mint.request.fingerprint,
+        remember: mint.remember,
+        merged: mint
+            .merged
+            .as_ref()
+            .map(|state| encode_state(state).to_vec()),
+    }
+}
+
+fn mint_from_dto(dto: MintDto<'_>, message: &Bytes) -> Result<Mint, PeerMessageError> {
+    let value = dto.value.map(|value| Body::Value(message.slice_ref(value)));
+    Ok(Mint {
+        kind: match dto.kind {
+            KindDto::Create => WriteKind::Create,
+            KindDto::Put => WriteKind::Put,
+            KindDto::Delete => WriteKind::Delete,
+        },
+        seen: decode_context(dto.seen)?,
+        body: value.unwrap_or(Body::Tombstone),
+        request: RequestId {
+            id: u128::from_be_bytes(dto.request),
+            fingerprint: dto.fingerprint,
+        },
+        remember: dto.remember,
+        merged: dto
+            .merged
+            .map(|state| decode_state(&Bytes::from(state)))
+            .transpose()?,
+    })
+}
+
+fn result_to_dto(result: &Result<Done, Fault>) -> ResultDto<'_> {
+    let plain = |verdict| ResultDto {
+        verdict,
+        state: None,
+        clock: None,
+        siblings: 0,
+    };
+    let with = |verdict, state| ResultDto {
+        state: Some(state),
+        ..plain(verdict)
+    };
+    match result {
+        Ok(Done::Read(state)) => ResultDto {
+            state: state.as_deref(),
+            ..plain(Verdict::Read)
+        },
+        Ok(Done::Written) => plain(Verdict::Written),
+        Ok(Done::Minted(state, answer, siblings)) => ResultDto {
+            clock: Some(encode_context(answer)),
+            siblings: *siblings,
+            ..with(Verdict::Minted, state)
+        },
+        Ok(Done::AlreadyExists(state)) => with(Verdict::AlreadyExists, state),
+        Ok(Done::NothingToDelete(state)) => with(Verdict::NothingToDelete, state),
+        Ok(Done::TooManySiblings(state)) => with(Verdict::TooManySiblings, state),
+        Ok(Done::RequestReused) => plain(Verdict::RequestReused),
+        Err(fault) => plain(verdict_of(*fault)),
+    }
+}
+
+fn result_from_dto(
+    dto: &ResultDto<'_>,
+    message: &Bytes,
+) -> Result<Result<Done, Fault>, PeerMessageError> {
+    let state = dto.state.map(|state| message.slice_ref(state));
+    let or_empty = |state: Option<Bytes>| state.unwrap_or_else(|| encode_state(&State::default()));
+    Ok(Ok(match dto.verdict {
+        Verdict::Read => Done::Read(state),
+        Verdict::Written => Done::Written,
+        Verdict::Minted => {
+            let clock = dto.clock.clone().map(decode_context).transpose()?;
+            Done::Minted(or_empty(state), clock.unwrap_or_default(), dto.siblings)
+        }
+        Verdict::AlreadyExists => Done::AlreadyExists(or_empty(state)),
+        Verdict::NothingToDelete => Done::NothingToDelete(or_empty(state)),
+        Verdict::TooManySiblings => Done::TooManySiblings(or_empty(state)),
+        Verdict::RequestReused => Done::RequestReused,
+        Verdict::StaleRing => return Ok(Err(Fault::StaleRing)),
+        Verdict::RingBehind => return Ok(Err(Fault::RingBehind)),
+        Verdict::NotOwner => return Ok(Err(Fault::NotOwner)),
+        Verdict::NotReady => return Ok(Err(Fault::NotReady)),
+        Verdict::Flipped => return Ok(Err(Fault::Flipped)),
+        Verdict::Overloaded => return Ok(Err(Fault::Overloaded)),
+        Verdict::StorageFull => return Ok(Err(Fault::StorageFull)),
+        Verdict::Unreachable => return Ok(Err(Fault::Unreachable)),
+        Verdict::Broken => return Ok(Err(Fault::Broken)),
+        Verdict::TimedOut => return Ok(Err(Fault::TimedOut)),
+    }))
+}
+
+fn verdict_of(fault: Fault) -> Verdict {
+    match fault {
+        Fault::StaleRing => Verdict::StaleRing,
+        Fault::RingBehind => Verdict::RingBehind,
+        Fault::NotOwner => Verdict::NotOwner,
+        Fault::NotReady => Verdict::NotReady,
+        Fault::Flipped => Verdict::Flipped,
+        Fault::Overloaded => Verdict::Overloaded,
+        Fault::StorageFull => Verdict::StorageFull,
+        Fault::Unreachable => Verdict::Unreachable,
+        Fault::Broken => Verdict::Broken,
+        Fault::TimedOut => Verdict::TimedOut,
+    }
+}
+
+fn encode_context(context: &Context) -> Vec<u8> {
+    encode_state(&State {
+        context: context.clone(),
+        ..State::default()
+    })
+    .to_vec()
+}
+
+fn decode_context(bytes: Vec<u8>) -> Result<Context, StateError> {
+    Ok(decode_state(&Bytes::from(bytes))?.context)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{any, proptest};
+
+    use super::*;
+    use crate::dynamo::node_id::Incarnation;
+    use crate::dynamo::version::{Actor, Dot};
+
+    fn context() -> Context {
+        let actor = Actor {
+            incarnation: Incarnation(7),
+            epoch: 3,
+        };
+        Context::from_parts(vec![(actor, 2)], vec![Dot { actor, n: 9 }])
+    }
+
+    fn op(action: Action, set: OwnerSet) -> Op {
+        let key = Key::new(Bytes::from_static(b"k\xff")).unwrap();
+        Op {
+            key,
+            set,
+            left: Duration::from_millis(1500),
+            action,
+        }
+    }
+
+    fn mint(kind: WriteKind, body: Body, merged: Option<State>) -> Mint {
+        let request = RequestId {
+            id: u128::MAX - 5,
+            fingerprint: 42,
+        };
+        Mint {
+            kind,
+            seen: context(),
+            body,
+            request,
+            remember: merged.is_some(),
+            merged,
+        }
+    }
+
+    #[test]
+    fn batches_arrive_as_they_were_sent() {
+        let merged = State {
+            context: context(),
+            ..State::default()
+        };
+        let value = Body::Value(Bytes::from_static(b"{\"a\":1}"));
+        let ops = vec![
+            op(Action::Read, OwnerSet::Incoming),
+            op(
+                Action::Write(Bytes::from_static(b"state")),
+                OwnerSet::Current,
+            ),
+            op(Action::Write(Bytes::new()), OwnerSet::Current),
+            op(
+                Action::Mint(mint(WriteKind::Put, value.clone(), None)),
+                OwnerSet::Current,
+            ),
+            op(
+                Action::Mint(mint(WriteKind::Create, value, Some(merged))),
+                OwnerSet::Current,
+            ),
+            op(
+                Action::Mint(mint(WriteKind::Delete, Body::Tombstone, None)),
+                OwnerSet::Current,
+            ),
+        ];
+        let batch = Batch { epoch: 12, ops };
+        assert_eq!(
+            Batch::decode(&batch.encode().unwrap().into()).unwrap(),
+            batch
+        );
+    }
+
+    #[test]
+    fn replies_arrive_as_they_were_sent() {
+        let state = Bytes::from_static(b"state");
+        let results = vec![
+            Ok(Done::Read(None)),
+            Ok(Done::Read(Some(state.clone()))),
+            Ok(Done::Written),
+            Ok(Done::Minted(state.clone(), context(), 2)),
+            Ok(Done::AlreadyExists(state.clone())),
+            Ok(Done::NothingToDelete(state.clone())),
+            Ok(Done::TooManySiblings(state)),
+            Ok(Done::RequestReused),
+            Err(Fault::StaleRing),
+            Err(Fault::RingBehind),
+            Err(Fault::NotOwner),
+            Err(Fault::NotReady),
+            Err(Fault::Flipped),
+            Err(Fault::Overloaded),
+            Err(Fault::StorageFull),
+            Err(Fault::Unreachable),
+            Err(Fault::Broken),
+            Err(Fault::TimedOut),
+        ];
+        let reply = BatchReply { epoch: 13, results };
+        assert_eq!(
+            BatchReply::decode(&reply.encode().unwrap().into()).unwrap(),
+            reply
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_are_refused_without_a_panic(bytes in any::<Vec<u8>>()) {
+            let bytes = Bytes::from(bytes);
+            assert!(Batch::decode(&bytes).is_err() || !bytes.is_empty());
+            assert!(BatchReply::decode(&bytes).is_err() || !bytes.is_empty());
+        }
+    }
+}

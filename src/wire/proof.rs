@@ -1,0 +1,65 @@
+//! What a node shows to prove that it belongs: a value derived from the cluster's secret, so that
+//! the secret itself never travels.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
+/// The proof of one cluster secret.
+#[derive(Clone)]
+pub struct PeerProof(Arc<str>);
+
+impl std::fmt::Debug for PeerProof {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PeerProof")
+    }
+}
+
+impl PeerProof {
+    /// The proof that follows from a secret.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
+    pub fn of(secret: &[u8]) -> Self {
+        let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes any key");
+        mac.update(b"quorate peer 1");
+        let text = mac
+            .finalize()
+            .into_bytes()
+            .iter()
+            .fold(String::new(), |mut text, byte| {
+                // Writing to a String cannot fail.
+                write!(text, "{byte:02x}").unwrap_or_default();
+                text
+            });
+        Self(text.into())
+    }
+
+    /// The proof as a header's text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether a caller showed this proof; takes the same time whatever it showed.
+    #[must_use]
+    pub fn accepts(&self, shown: &str) -> bool {
+        self.0.as_bytes().ct_eq(shown.as_bytes()).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proof_is_that_of_one_secret_and_does_not_show_it() {
+        let proof = PeerProof::of(b"a secret of a cluster");
+        assert!(proof.accepts(PeerProof::of(b"a secret of a cluster").as_str()));
+        assert!(!proof.accepts(PeerProof::of(b"a secret of another").as_str()));
+        assert!(!proof.accepts(""));
+        assert!(!proof.as_str().contains("secret"));
+    }
+}

@@ -1,0 +1,295 @@
+//! The only place that starts nodes: real processes on free ports of 127.0.0.1, stopped on every
+//! way out.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(unreachable_pub, reason = "a module of several test binaries")]
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+pub mod http;
+
+pub use http::{Answer, Client};
+
+/// How long a cluster may take to become READY on a busy machine.
+const READY_TIME: Duration = Duration::from_secs(60);
+
+/// Some nodes with their data, gone when dropped.
+pub struct Cluster {
+    pub dir: TempDir,
+    pub nodes: Vec<Node>,
+    extra: Vec<String>,
+}
+
+/// One node: what it was started with, and its process while it runs.
+pub struct Node {
+    pub name: String,
+    pub client: String,
+    pub admin: String,
+    pub peer: String,
+    pub data: PathBuf,
+    pub seeds: Vec<String>,
+    pub extra: Vec<String>,
+    log: PathBuf,
+    child: Option<Child>,
+}
+
+impl Cluster {
+    /// Starts so many nodes together and waits until all are READY.
+    pub fn start(nodes: usize) -> Self {
+        Self::start_with(nodes, &[])
+    }
+
+    /// The same with more arguments for every node.
+    pub fn start_with(nodes: usize, extra: &[&str]) -> Self {
+        let mut cluster = Self::prepare(nodes, extra);
+        for node in &mut cluster.nodes {
+            node.spawn();
+        }
+        cluster.wait_ready();
+        cluster
+    }
+
+    /// Chooses names, ports and directories, and starts nothing.
+    pub fn prepare(nodes: usize, extra: &[&str]) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let extra: Vec<String> = extra.iter().map(ToString::to_string).collect();
+        let mut cluster = Self {
+            dir,
+            nodes: Vec::new(),
+            extra,
+        };
+        for i in 1..=nodes {
+            let node = Node::new(&format!("n{i}"), cluster.dir.path(), &cluster.extra);
+            cluster.nodes.push(node);
+        }
+        let seeds: Vec<String> = cluster.nodes.iter().map(|n| n.peer.clone()).collect();
+        for node in &mut cluster.nodes {
+            node.seeds.clone_from(&seeds);
+        }
+        cluster
+    }
+
+    /// Prepares one more node, with the first ones as its seeds, and starts nothing.
+    pub fn add(&mut self) -> &mut Node {
+        let name = format!("n{}", self.nodes.len() + 1);
+        let mut node = Node::new(&name, self.dir.path(), &self.extra);
+        node.seeds = self.nodes.iter().map(|n| n.peer.clone()).collect();
+        self.nodes.push(node);
+        self.nodes.last_mut().expect("just pushed")
+    }
+
+    /// Waits until every running node is READY and they all have the same ring, at rest.
+    pub fn wait_ready(&self) {
+        let deadline = Instant::now() + READY_TIME;
+        for node in self.nodes.iter().filter(|n| n.child.is_some()) {
+            node.wait_ready(deadline);
+        }
+        let same = || {
+            let rings: Vec<_> = self.running().map(|n| n.status()["ring"].clone()).collect();
+            rings.windows(2).all(|pair| pair[0] == pair[1])
+        };
+        eventually(deadline, "all nodes have the same ring", same);
+    }
+
+    pub fn running(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(|n| n.child.is_some())
+    }
+
+    pub fn kill_all(&mut self) {
+        self.nodes.iter_mut().for_each(Node::kill);
+    }
+
+    pub fn spawn_all(&mut self) {
+        self.nodes.iter_mut().for_each(Node::spawn);
+    }
+}
+
+impl Node {
+    pub fn new(name: &str, dir: &Path, extra: &[String]) -> Self {
+        Self {
+            name: name.to_owned(),
+            client: free_address(),
+            admin: free_address(),
+            peer: free_address(),
+            data: dir.join(name),
+            seeds: Vec::new(),
+            extra: extra.to_vec(),
+            log: dir.join(format!("{name}.log")),
+            child: None,
+        }
+    }
+
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
+        command.arg("server").args(["--name", &self.name]);
+        command.args([
+            "--client",
+            &self.client,
+            "--admin",
+            &self.admin,
+            "--peer",
+            &self.peer,
+        ]);
+        command.arg("--data-dir").arg(&self.data);
+        command.args(["--workers", "1"]);
+        if !self.seeds.is_empty() {
+            command.args(["--seeds", &self.seeds.join(",")]);
+        }
+        command.args(&self.extra);
+        command
+    }
+
+    pub fn spawn(&mut self) {
+        assert!(self.child.is_none(), "{} runs already", self.name);
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .expect("a log file");
+        let mut command = self.command();
+        command.stdin(Stdio::null());
+        command
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log);
+        self.child = Some(command.spawn().expect("the node's process"));
+    }
+
+    /// SIGKILL, and waits for the end of the process.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("SIGKILL");
+            child.wait().expect("the end of the process");
+        }
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let child = self.child.as_ref().expect("a running process");
+        let pid = i32::try_from(child.id()).expect("a process id");
+        kill_process(Pid::from_raw(pid).expect("a process id"), signal).expect("a signal");
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("a running process").id()
+    }
+
+    /// A put with an `Idempotency-Key`.
+    pub fn put_once(
+        &self,
+        client: &Client,
+        key: &str,
+        value: &Value,
+        clock: &str,
+        request: &str,
+    ) -> Answer {
+        client.put_with(
+            &self.url(key),
+            value,
+            clock,
+            &[("idempotency-key", request)],
+        )
+    }
+
+    /// SIGTERM, and waits for the end of the process.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.wait_exit(Duration::from_secs(30))
+    }
+
+    /// Waits for the process to end by itself.
+    pub fn wait_exit(&mut self, time: Duration) -> ExitStatus {
+        let mut child = self.child.take().expect("a running process");
+        let deadline = Instant::now() + time;
+        loop {
+            if let Some(status) = child.try_wait().expect("the state of the process") {
+                return status;
+            }
+            if Instant::now() > deadline {
+                self.child = Some(child);
+                panic!(
+                    "{} runs on after {time:?}; its log:\n{}",
+                    self.name,
+                    self.log_text()
+                );
+            }
+            pause();
+        }
+    }
+
+    pub fn log_text(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    pub fn is_ready(&self) -> bool {
+        Client::new()
+            .try_get(&format!("http://{}/readyz", self.client))
+            .is_some_and(|a| a.status == 200)
+    }
+
+    pub fn wait_ready(&self, deadline: Instant) {
+        while !self.is_ready() {
+            if Instant::now() > deadline {
+                panic!(
+                    "{} is not READY; its log:\n{}",
+                    self.name,
+                    tail(&self.log_text())
+                );
+            }
+            pause();
+        }
+    }
+
+    pub fn status(&self) -> Value {
+        Client::new()
+            .get(&format!("http://{}/status", self.admin))
+            .json()
+    }
+
+    pub fn url(&self, key: &str) -> String {
+        format!("http://{}/v1/{key}", self.client)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // The test is over either way; there is nobody left to tell.
+            drop(child.kill());
+            drop(child.wait());
+        }
+        if thread::panicking() {
+            eprintln!("--- log of {}:\n{}", self.name, tail(&self.log_text()));
+        }
+    }
+}
+
+fn tail(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(40)..].join("\n")
+}
+
+/// An address of this machine that nobody listens on.
+pub fn free_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its address").to_string()
+}
+
+/// Waits for something to become true; fails loudly when the deadline passes.
+pub fn eventually(deadline: Instant, what: &str, mut is_true: impl FnMut() -> bool) {
+    while !is_true() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        pause();
+    }
+}
+
+/// Between two looks at another process, which cannot be awaited.
+fn pause() {
+    thread::sleep(Duration::from_millis(20));
+}
