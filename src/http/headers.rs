@@ -2,6 +2,7 @@
 //! idempotency key.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::pin::pin;
 use std::sync::Arc;
 
 use actix_web::body::MessageBody;
@@ -9,6 +10,7 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage};
+use futures_util::future::poll_immediate;
 use sha2::{Digest, Sha256};
 
 use super::api_error::ApiError;
@@ -74,7 +76,8 @@ impl Correlation {
     }
 }
 
-/// Middleware: gives every request a correlation id, and every answer the id of its request.
+/// Middleware: gives every request a correlation id, and every answer the id of its request. Every
+/// application goes through it.
 ///
 /// # Errors
 /// Those of the service it wraps.
@@ -84,9 +87,23 @@ pub async fn correlate(
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let correlation = Correlation::of(request.headers());
     request.extensions_mut().insert(correlation.clone());
-    let mut response = next.call(request).await?;
+    let mut response = never_at_once(next.call(request)).await?;
     correlation.put_on(response.headers_mut());
     Ok(response)
+}
+
+/// Lets a future that is ready at once wait for a turn. The framework looks for further requests in
+/// its read buffer only while an answer is pending: a client that sends many at once, and is
+/// answered at once, would wait for ever.
+async fn never_at_once<T>(answering: impl Future<Output = T>) -> T {
+    let mut answering = pin!(answering);
+    match poll_immediate(answering.as_mut()).await {
+        Some(answer) => {
+            tokio::task::yield_now().await;
+            answer
+        }
+        None => answering.await,
+    }
 }
 
 /// The value of [`ACKS`].

@@ -160,22 +160,21 @@ fn a_slow_body_is_a_408_and_writes_nothing() {
 #[test]
 fn requests_in_one_go_are_answered_in_order() {
     let node = Node::patient();
-    let client = Client::connect(node.address);
-    let (mut sender, mut receiver) = client.split();
-    let all = std::thread::spawn(move || {
+    for target in ["/v1/k", "/livez", "/v1/%zz", "/nowhere"] {
+        let (mut sender, mut receiver) = Client::connect(node.address).split();
+        let all = std::thread::spawn(move || {
+            for i in 0..1000 {
+                let call = Call::new("GET", target).header(&format!("x-correlation-id: n{i}"));
+                sender.send(&call.bytes());
+            }
+        });
         for i in 0..1000 {
-            let call = Call::new("GET", "/v1/k").header(&format!("x-correlation-id: n{i}"));
-            sender.send(&call.bytes());
+            let answer = receiver.answer("GET");
+            let id = answer.header("x-correlation-id");
+            assert_eq!(id, Some(format!("n{i}").as_str()), "{target}");
         }
-    });
-    for i in 0..1000 {
-        let answer = receiver.answer("GET");
-        assert_eq!(
-            answer.header("x-correlation-id"),
-            Some(format!("n{i}").as_str())
-        );
+        all.join().unwrap();
     }
-    all.join().unwrap();
 }
 
 #[test]
