@@ -39,9 +39,10 @@ pub(super) struct TimeoutArgs {
 
 /// A duration in seconds, with or without decimals, more than zero.
 pub(super) fn seconds(text: &str) -> Result<Duration, &'static str> {
-    let seconds = text.parse().ok();
-    let duration = seconds.and_then(|s| Duration::try_from_secs_f64(s).ok());
-    duration
+    let seconds = text.parse::<f64>();
+    seconds
+        .ok()
+        .and_then(|s| Duration::try_from_secs_f64(s).ok())
         .filter(|d| !d.is_zero() && *d <= Duration::from_hours(24))
         .ok_or("must be a number of seconds, more than 0 and at most a day")
 }

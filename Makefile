@@ -1,0 +1,17 @@
+# The project's commands. `make test` changes nothing; `make fix` does.
+
+.PHONY: test fix tools
+
+test: tools
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	cargo test
+
+fix: tools
+	cargo clippy --fix --allow-dirty --allow-staged --all-targets
+	cargo fmt
+
+# What Rust needs to check itself; nothing where it is there already.
+tools:
+	@cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
+	@cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
