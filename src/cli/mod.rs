@@ -76,7 +76,8 @@ enum Verb {
 pub fn run(cli: Cli) -> ExitCode {
     let (stdout, stderr) = (io::stdout(), io::stderr());
     let is_terminal = stdout.is_terminal();
-    let mut data = io::BufWriter::new(stdout.lock());
+    // Not locked: the log lines of a server's other threads go to standard output too.
+    let mut data = io::BufWriter::new(&stdout);
     let result = {
         let mut streams = Streams {
             data: &mut data,
