@@ -34,7 +34,7 @@ const META_FOUNDING: &str = "founding";
 /// How often the life goes on by itself.
 const TICK: Duration = Duration::from_millis(100);
 /// How long a node may take to answer a greeting.
-const HELLO_TIME: Duration = Duration::from_millis(1000);
+const HELLO_TIME: Duration = Duration::from_secs(1);
 
 /// What a life needs of its surroundings.
 #[derive(Debug, Clone)]
@@ -62,6 +62,8 @@ pub struct Lifecycle {
     parts: LifecycleParts,
     publisher: LifePublisher,
     handoff: Option<Recipient<StartTransfers>>,
+    /// The last transfers asked for, in case the handoff is introduced after that.
+    transfers: Option<StartTransfers>,
     ring: Option<Arc<Ring>>,
     me: Member,
     started: Instant,
@@ -131,6 +133,7 @@ impl Lifecycle {
             parts,
             publisher,
             handoff: None,
+            transfers: None,
             ring,
             me: member,
             started: Instant::now(),
@@ -208,9 +211,8 @@ impl Lifecycle {
             Effect::InstallFirstRing(change) => self.install_first(&change),
             Effect::Propose { epoch, change } => self.propose(epoch, change, ctx),
             Effect::StartTransfers { epoch } => {
-                if let Some(handoff) = &self.handoff {
-                    handoff.do_send(StartTransfers { epoch });
-                }
+                self.transfers = Some(StartTransfers { epoch });
+                self.start_transfers();
             }
             Effect::EnterState(state) => info!(self.parts.log, "state changed";
                 "event.action" => "state-changed", "quorate.state" => %state),
@@ -221,6 +223,12 @@ impl Lifecycle {
                     debug!(self.parts.log, "the node is ending already");
                 }
             }
+        }
+    }
+
+    fn start_transfers(&self) {
+        if let (Some(handoff), Some(transfers)) = (&self.handoff, self.transfers) {
+            handoff.do_send(transfers);
         }
     }
 
@@ -430,6 +438,7 @@ impl Handler<MeetHandoff> for Lifecycle {
 
     fn handle(&mut self, MeetHandoff(handoff): MeetHandoff, _ctx: &mut Self::Context) {
         self.handoff = Some(handoff);
+        self.start_transfers();
     }
 }
 

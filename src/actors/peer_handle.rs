@@ -88,9 +88,10 @@ impl PeerHandle {
                 }
             });
         }
-        let stored = match ops.is_empty() {
-            true => Vec::new(),
-            false => self.store.send(Apply { ops }).await.or(Err(GoingDown))?,
+        let stored = if ops.is_empty() {
+            Vec::new()
+        } else {
+            self.store.send(Apply { ops }).await.or(Err(GoingDown))?
         };
         let mut stored = stored.into_iter().map(|reply| reply.map(done));
         let results = results
