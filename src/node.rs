@@ -22,7 +22,7 @@ use crate::actors::giver::Giver;
 use crate::actors::handle::Readiness;
 use crate::actors::health::HealthBoard;
 use crate::actors::life_view::LifePublisher;
-use crate::actors::lifecycle::{self, Lifecycle, MeetHandoff, stored_founding};
+use crate::actors::lifecycle::{self, Lifecycle, MeetHandoff, Past};
 use crate::actors::local_reader::LocalRecords;
 use crate::actors::peer_handle::PeerHandle;
 use crate::actors::readiness_keeper::ReadinessKeeper;
@@ -31,6 +31,7 @@ use crate::actors::ring_view::{RingPublisher, RingView, View};
 use crate::actors::store_keeper::{self, StoreKeeper, StoreParts};
 use crate::actors::worker::Quorums;
 use crate::config::{self, Config, Founding, Listen, Storage};
+use crate::dynamo::membership::boots::Boot;
 use crate::dynamo::membership::lifecycle::{Me, Refusal};
 use crate::dynamo::ring::{ClusterId, Member};
 use crate::http::admin_api::AdminApi;
@@ -162,7 +163,15 @@ impl Node {
         info!(log, "store opened"; "quorate.incarnation" => %identity.incarnation,
             "quorate.boot" => identity.boot, "quorate.found" => ?found);
         let me = member(config, &identity);
-        let publisher = RingPublisher::new(View::without_ring(config.name.clone()));
+        let own = Boot {
+            number: identity.boot,
+            life: random_u64(),
+        };
+        let past = Past::restore(&*engine, own, named(log, "lifecycle"))?;
+        let publisher = RingPublisher::new(View {
+            doubtful: past.is_doubtful(),
+            ..View::without_ring(config.name.clone())
+        });
         let view = publisher.view();
         let records = LocalRecords::new(engine.clone(), named(log, "local_reader"));
         let store = start_store(&engine, &records, view.clone(), identity, log)?;
@@ -189,8 +198,7 @@ impl Node {
             proof: PeerProof::of(config.cluster_secret.expose()),
             log: log.clone(),
         };
-        let founding = stored_founding(&*engine)?;
-        let lifecycle = shared.start_lifecycle(&control, config, (me, founding, life, exit));
+        let lifecycle = shared.start_lifecycle(&control, config, (me, past, life, exit));
         shared.start_prober(&control);
         let readiness = shared.start_readiness(&control, config, ready);
         let handoff = shared.start_handoff(&background, lifecycle.clone());

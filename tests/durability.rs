@@ -76,3 +76,38 @@ fn p1_sigkill_of_all_nodes_under_load_loses_no_acknowledged_write() {
         }
     }
 }
+
+/// A backup of one node comes back under the running cluster: its next dots would be the ones that
+/// it has minted before, and the writes under them would vanish without a word.
+#[test]
+fn p2_a_node_whose_store_went_back_in_time_loses_no_later_write() {
+    let mut cluster = Cluster::start(3);
+    let client = Client::new();
+    let url = cluster.nodes[0].url("k");
+    let first = client.post(&url, &json!(0)).clock();
+    assert!(cluster.nodes[0].stop().success());
+    let backup = cluster.dir.path().join("backup");
+    support::copy_tree(&cluster.nodes[0].data, &backup);
+    cluster.nodes[0].spawn();
+    cluster.wait_ready();
+    let mut clock = first.clone();
+    for n in 1..=5 {
+        clock = client.put(&url, &json!(n), &clock).clock();
+    }
+    let before = cluster.nodes[0].status()["incarnation"].clone();
+    cluster.nodes[0].kill();
+    std::fs::remove_dir_all(&cluster.nodes[0].data).unwrap();
+    std::fs::rename(&backup, &cluster.nodes[0].data).unwrap();
+    cluster.nodes[0].spawn();
+    cluster.wait_ready();
+    assert_ne!(cluster.nodes[0].status()["incarnation"], before);
+
+    // With the first clock: the restored node knows no more itself, so nothing tells it but the
+    // others' memory of its starts.
+    let put = client.put(&url, &json!("after"), &first);
+    assert_eq!(put.status, 200, "{put:?}");
+    for node in &cluster.nodes {
+        let read = client.get(&format!("{}?quorum=3", node.url("k")));
+        assert_eq!(read.values(), [json!("after"), json!(5)], "{read:?}");
+    }
+}

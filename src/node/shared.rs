@@ -12,7 +12,7 @@ use crate::actors::handle::Readiness;
 use crate::actors::handoff::{Handoff, HandoffParts};
 use crate::actors::health::HealthBoard;
 use crate::actors::life_view::{LifePublisher, LifeView};
-use crate::actors::lifecycle::{Lifecycle, LifecycleParts};
+use crate::actors::lifecycle::{Lifecycle, LifecycleParts, Past};
 use crate::actors::link::Link;
 use crate::actors::local_reader::LocalRecords;
 use crate::actors::prober::Prober;
@@ -22,7 +22,7 @@ use crate::actors::ring_view::RingView;
 use crate::actors::store_keeper::StoreKeeper;
 use crate::actors::worker::Quorums;
 use crate::config::Config;
-use crate::dynamo::membership::lifecycle::{Founding, Me, Refusal};
+use crate::dynamo::membership::lifecycle::{Me, Refusal};
 use crate::wire::clock::ClockCodec;
 use crate::wire::proof::PeerProof;
 
@@ -42,16 +42,16 @@ pub(super) struct Shared {
     pub(super) log: Logger,
 }
 
-/// What only the lifecycle gets: who this node is, what it has promised, where its state goes, and
+/// What only the lifecycle gets: who this node is, what it remembers, where its state goes, and
 /// where it says that it cannot take part.
-pub(super) type LifeBegins = (Me, Option<Founding>, LifePublisher, mpsc::Sender<Refusal>);
+pub(super) type LifeBegins = (Me, Past, LifePublisher, mpsc::Sender<Refusal>);
 
 impl Shared {
     pub(super) fn start_lifecycle(
         &self,
         thread: &Arbiter,
         config: &Config,
-        (me, founding, publisher, exit): LifeBegins,
+        (me, past, publisher, exit): LifeBegins,
     ) -> Addr<Lifecycle> {
         let (shared, seeds) = (self.clone(), config.seeds.clone());
         Lifecycle::start_in_arbiter(&thread.handle(), move |_| {
@@ -64,13 +64,7 @@ impl Shared {
                 exit,
                 log: named(&shared.log, "lifecycle"),
             };
-            Lifecycle::new(
-                me,
-                shared.view.load().ring.clone(),
-                founding,
-                publisher,
-                parts,
-            )
+            Lifecycle::new(me, shared.view.load().ring.clone(), past, publisher, parts)
         })
     }
 
