@@ -4,6 +4,9 @@
 //! others → answer at the quorum → wait for the late replicas. A ring that changes in between is
 //! followed within the deadline.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
