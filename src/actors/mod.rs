@@ -3,6 +3,8 @@
 pub mod admin_handle;
 pub mod admission;
 pub mod deferred;
+#[cfg(test)]
+mod fake;
 pub mod giver;
 pub mod handle;
 pub mod handoff;

@@ -4,6 +4,9 @@
 //! others → answer at the quorum → wait for the late replicas. A ring that changes in between is
 //! followed within the deadline.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -307,7 +310,12 @@ impl WriteCoordinator {
         if let Err(fault) = outcome {
             debug!(self.log, "a replica did not take a write"; "peer" => %node, "fault" => ?fault);
         }
-        let decision = self.quorum.record(node, outcome);
+        // Under a newer ring every replica was asked anew; what failed under an older one says
+        // nothing about that.
+        let decision = match outcome {
+            Err(_) if self.view.epoch() != epoch => self.quorum.decide(),
+            Ok(()) | Err(_) => self.quorum.record(node, outcome),
+        };
         self.decide(decision, ctx);
     }
 
