@@ -30,6 +30,35 @@ fn seed_defect_17_five_nodes_started_together_are_one_ring() {
     }
 }
 
+#[test]
+fn bootstrap_expect_founds_one_cluster_from_one_seed() {
+    let mut cluster = Cluster::prepare(3, &["--bootstrap-expect", "3"]);
+    let seed = vec![cluster.nodes[2].peer.clone()];
+    for node in &mut cluster.nodes {
+        node.seeds.clone_from(&seed);
+    }
+    cluster.nodes[2].spawn();
+    cluster.nodes[0].spawn();
+    let status = format!("http://{}/status", cluster.nodes[2].admin);
+    support::eventually(Duration::from_secs(10), "two of three have met", || {
+        Client::new()
+            .try_get(&status)
+            .is_some_and(|answer| answer.body.contains("2 of 3"))
+    });
+    assert!(
+        !cluster.nodes[2].is_ready(),
+        "two nodes founded what takes three"
+    );
+    cluster.nodes[1].spawn();
+    cluster.wait_ready();
+    assert_eq!(
+        cluster.nodes[0].status()["members"]
+            .as_array()
+            .map(Vec::len),
+        Some(3)
+    );
+}
+
 fn load(cluster: &Cluster, keys: usize) {
     let client = Client::new();
     for i in 0..keys {

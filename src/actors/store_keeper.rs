@@ -30,8 +30,6 @@ use batch::Batch;
 use store::Store;
 use work::Work;
 
-pub use batch::MAX_SIBLINGS;
-
 /// Most operations in one commit; a peer's batch that is larger makes a commit of its own.
 pub const COMMIT_OPERATIONS: usize = 256;
 

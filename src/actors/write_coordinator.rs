@@ -25,6 +25,7 @@ use crate::dynamo::node_id::NodeId;
 use crate::dynamo::quorum::{Acks, Decision, Fault, Shortfall, WriteQuorum};
 use crate::dynamo::ring::{OwnerSet, Placement, Ring};
 use crate::dynamo::version::{Body, Context as Seen, Mint, RequestId, State, WriteKind};
+use crate::limits::SIBLINGS_WARN;
 use crate::wire::state::decode_state;
 
 /// How often one write follows a ring that changes under it.
@@ -347,6 +348,7 @@ impl WriteCoordinator {
                     siblings: done.siblings,
                     acks: self.quorum.acks(),
                 };
+                self.warn_of_siblings(answer.siblings);
                 self.answer(Ok(answer));
             }
             (Decision::Failed(shortfall), _) if self.reply.is_some() => {
@@ -356,6 +358,14 @@ impl WriteCoordinator {
         }
         if self.open == 0 && self.reply.is_none() {
             ctx.stop();
+        }
+    }
+
+    fn warn_of_siblings(&self, siblings: usize) {
+        if siblings >= SIBLINGS_WARN && self.reply.is_some() {
+            let hash = format!("{:016x}", self.write.key.hash().as_u64());
+            warn!(self.log, "a key has many siblings: its writers do not merge what they read";
+                "quorate.key_hash" => hash, "quorate.siblings" => siblings);
         }
     }
 

@@ -103,6 +103,30 @@ fn replies_arrive_as_they_were_sent() {
     );
 }
 
+/// What this version sends, so that a change of the format is seen.
+#[test]
+fn the_format_on_the_wire_is_frozen() {
+    let golden = include_str!("../../../tests/golden/batch-v1.hex").trim();
+    let value = Body::Value(Bytes::from_static(b"1"));
+    let ops = vec![
+        op(Action::Read, OwnerSet::Incoming),
+        op(
+            Action::Write(Bytes::from_static(b"state")),
+            OwnerSet::Current,
+        ),
+        op(
+            Action::Mint(mint(WriteKind::Put, value, None)),
+            OwnerSet::Current,
+        ),
+    ];
+    let batch = Batch { epoch: 12, ops };
+    let bytes: Vec<u8> = (0..golden.len() / 2)
+        .map(|i| u8::from_str_radix(&golden[2 * i..2 * i + 2], 16).unwrap())
+        .collect();
+    assert_eq!(batch.encode().unwrap(), bytes);
+    assert_eq!(Batch::decode(&bytes.into()).unwrap(), batch);
+}
+
 proptest! {
     #[test]
     fn arbitrary_bytes_are_refused_without_a_panic(bytes in any::<Vec<u8>>()) {
