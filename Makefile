@@ -1,6 +1,6 @@
 # The project's commands. `make test` changes nothing; `make fix` does.
 
-.PHONY: test fix tools
+.PHONY: test fix bench tools
 
 test: tools
 	cargo fmt --check
@@ -10,6 +10,11 @@ test: tools
 fix: tools
 	cargo clippy --fix --allow-dirty --allow-staged --all-targets
 	cargo fmt
+
+# What a cluster reaches beside what the machine allows; about two minutes after the build.
+bench:
+	cargo build --release
+	cargo run --release --example limits
 
 # What Rust needs to check itself; nothing where it is there already.
 tools:
