@@ -2,6 +2,9 @@
 //! gets the old owners to hand over their reads. Every step may be repeated, so a node that was
 //! killed in the middle starts again and finds most of the work done.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use actix::ActorFutureExt;
@@ -143,7 +146,7 @@ impl HandoffParts {
         let brought = stream::iter(gains)
             .map(|partition| self.bring(&ring, partition))
             .buffer_unordered(PARTITIONS_AT_ONCE);
-        let complete = brought.all(|done| std::future::ready(done)).await;
+        let complete = brought.all(std::future::ready).await;
         info!(self.log, "partitions brought"; "epoch" => epoch, "complete" => complete,
             "took_ms" => u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
         complete
