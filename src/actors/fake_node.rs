@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::fake::quiet;
 use super::giver::Giver;
 use super::life_view::LifePublisher;
-use super::lifecycle::{Lifecycle, LifecycleParts};
+use super::lifecycle::{Lifecycle, LifecycleParts, Past};
 use super::link::Link;
 use super::local_reader::LocalRecords;
 use super::peer_handle::PeerHandle;
@@ -23,6 +23,7 @@ use super::ring_view::tests::{id, ring};
 use super::ring_view::{RingPublisher, RingView, View};
 use super::store_keeper::{StoreKeeper, StoreParts};
 use crate::dynamo::key::Key;
+use crate::dynamo::membership::boots::Boot;
 use crate::dynamo::membership::lifecycle::Me;
 use crate::dynamo::ring::{Addresses, ClusterId, Member, OwnerSet, Ring};
 use crate::dynamo::version::State;
@@ -115,7 +116,12 @@ impl FakeNode {
             replicas: 3,
             cluster: ClusterId(1),
         };
-        let life = Lifecycle::new(me, None, None, LifePublisher::default(), parts);
+        let own = Boot {
+            number: identity.boot,
+            life: 1,
+        };
+        let past = Past::restore(&*engine, own, quiet()).unwrap();
+        let life = Lifecycle::new(me, None, past, LifePublisher::default(), parts);
         Self {
             engine,
             records,

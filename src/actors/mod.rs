@@ -25,6 +25,7 @@ pub mod replica;
 pub mod request;
 pub mod ring_keeper;
 pub mod ring_view;
+pub mod starts;
 pub mod store_keeper;
 pub mod worker;
 pub mod write_coordinator;

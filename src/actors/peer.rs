@@ -34,7 +34,7 @@ use crate::wire::ring::{decode_ring, encode_ring};
 /// to the first is taken in; more would only make the batches smaller.
 const MAX_BATCHES: usize = 2;
 /// How long the exchange of a ring may take, beside an operation.
-const RING_TIME: Duration = Duration::from_millis(1000);
+const RING_TIME: Duration = Duration::from_secs(1);
 
 /// Everything a peer needs besides its name.
 #[derive(Debug, Clone)]
@@ -311,7 +311,12 @@ impl Handler<ReplicaRead> for Peer {
         Box::pin(async move {
             match outcome.await? {
                 Done::Read(state) => Ok(state),
-                _ => Err(Fault::Broken),
+                Done::Written
+                | Done::Minted(..)
+                | Done::AlreadyExists(_)
+                | Done::NothingToDelete(_)
+                | Done::TooManySiblings(_)
+                | Done::RequestReused => Err(Fault::Broken),
             }
         })
     }
@@ -325,7 +330,12 @@ impl Handler<ReplicaWrite> for Peer {
         Box::pin(async move {
             match outcome.await? {
                 Done::Written => Ok(()),
-                _ => Err(Fault::Broken),
+                Done::Read(_)
+                | Done::Minted(..)
+                | Done::AlreadyExists(_)
+                | Done::NothingToDelete(_)
+                | Done::TooManySiblings(_)
+                | Done::RequestReused => Err(Fault::Broken),
             }
         })
     }

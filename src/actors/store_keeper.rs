@@ -115,6 +115,15 @@ pub enum NoteClusterError {
     Ended,
 }
 
+/// Asks for a new incarnation, because the store has gone back in time; its boot number rises to
+/// the one given. Done, durably, when this is answered.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<(), Fault>")]
+pub struct RenewIncarnation {
+    /// Above every start that others have seen.
+    pub boot: u64,
+}
+
 /// Asks for everything to be finished and marked as whole, after which nothing more is taken.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<(), Fault>")]
@@ -356,6 +365,20 @@ impl Handler<NoteCluster> for StoreKeeper {
                     NoteClusterError::Ended
                 }),
         }
+    }
+}
+
+impl Handler<RenewIncarnation> for StoreKeeper {
+    type Result = Result<(), Fault>;
+
+    fn handle(&mut self, renew: RenewIncarnation, _: &mut Context<Self>) -> Self::Result {
+        if self.ended.is_some() {
+            return Err(Fault::Broken);
+        }
+        self.store.renew(renew.boot).map_err(|error| {
+            self.end_broken(&error);
+            Fault::Broken
+        })
     }
 }
 

@@ -96,7 +96,7 @@ impl Worker {
     #[must_use]
     pub fn by_preference(&self, nodes: &[NodeId]) -> Vec<NodeId> {
         let me = &self.view().me;
-        self.ranked(nodes, |id| {
+        ranked(nodes, |id| {
             let health = self.0.health.of(id);
             // Coarse steps: noise of microseconds must not pin all load on one node.
             let slowness = health.latency().as_millis() / 4;
@@ -109,13 +109,7 @@ impl Worker {
     #[must_use]
     pub fn in_ring_order(&self, nodes: &[NodeId]) -> Vec<NodeId> {
         let me = &self.view().me;
-        self.ranked(nodes, |id| id != me && !self.0.health.of(id).is_reachable())
-    }
-
-    fn ranked<R: Ord>(&self, nodes: &[NodeId], rank: impl Fn(&NodeId) -> R) -> Vec<NodeId> {
-        let mut ranked: Vec<_> = nodes.iter().map(|id| (rank(id), id)).collect();
-        ranked.sort_by(|(a, _), (b, _)| a.cmp(b));
-        ranked.into_iter().map(|(_, id)| id.clone()).collect()
+        ranked(nodes, |id| id != me && !self.0.health.of(id).is_reachable())
     }
 
     /// R of a request.
@@ -135,14 +129,19 @@ impl Worker {
     pub fn asks_all(&self) -> bool {
         let reads = self.0.reads.get();
         self.0.reads.set(reads.wrapping_add(1));
-        reads % ASK_ALL_EVERY == 0
+        reads.is_multiple_of(ASK_ALL_EVERY)
     }
 
     /// The logger of one request.
-    #[must_use]
     pub fn request_log(&self, options: &Options) -> Logger {
         self.0
             .log
             .new(o!("trace.id" => options.correlation.to_string()))
     }
+}
+
+fn ranked<R: Ord>(nodes: &[NodeId], rank: impl Fn(&NodeId) -> R) -> Vec<NodeId> {
+    let mut ranked: Vec<_> = nodes.iter().map(|id| (rank(id), id)).collect();
+    ranked.sort_by(|(a, _), (b, _)| a.cmp(b));
+    ranked.into_iter().map(|(_, id)| id.clone()).collect()
 }

@@ -210,8 +210,8 @@ impl WriteCoordinator {
             return;
         }
         match outcome {
-            Ok(MintReply::Minted(minted)) => {
-                self.minted = Some(minted);
+            Ok(MintReply::Minted(done)) => {
+                self.minted = Some(done);
                 self.replicate(Some(minter.clone()), ctx);
             }
             Ok(MintReply::AlreadyExists(state)) => {
@@ -258,7 +258,7 @@ impl WriteCoordinator {
 
     /// Sends the minted state to every other owner, old and new.
     fn replicate(&mut self, minter: Option<NodeId>, ctx: &mut Context<Self>) {
-        let (Some(minted), Some(ring)) = (&self.minted, self.view.ring.clone()) else {
+        let (Some(done), Some(ring)) = (&self.minted, self.view.ring.clone()) else {
             return;
         };
         let terms = Terms {
@@ -273,7 +273,7 @@ impl WriteCoordinator {
         {
             let message = ReplicaWrite {
                 key: self.write.key.clone(),
-                state: minted.state.clone(),
+                state: done.state.clone(),
                 terms,
             };
             let (node, epoch) = (node.clone(), ring.epoch);
@@ -285,8 +285,11 @@ impl WriteCoordinator {
             self.open += 1;
             ctx.spawn(arrived);
         }
-        let minted = minter.map(|node| self.quorum.record(&node, Ok(())));
-        self.decide(minted.unwrap_or_else(|| self.quorum.decide()), ctx);
+        let decision = match minter {
+            Some(node) => self.quorum.record(&node, Ok(())),
+            None => self.quorum.decide(),
+        };
+        self.decide(decision, ctx);
     }
 
     fn write_outcome(
@@ -299,6 +302,10 @@ impl WriteCoordinator {
         let stale = outcome.is_err_and(Fault::is_about_the_ring);
         if stale && self.reply.is_some() && self.view.epoch() == epoch && self.follow_ring() {
             return self.replicate_anew(ctx);
+        }
+        if outcome.is_err() && self.view.epoch() != epoch {
+            // A refusal of the ring before says nothing about the question asked since.
+            return self.decide(self.quorum.decide(), ctx);
         }
         if let Err(fault) = outcome {
             debug!(self.log, "a replica did not take a write"; "peer" => %node, "fault" => ?fault);
@@ -334,10 +341,10 @@ impl WriteCoordinator {
 
     fn decide(&mut self, decision: Decision, ctx: &mut Context<Self>) {
         match (decision, &self.minted) {
-            (Decision::Done, Some(minted)) => {
+            (Decision::Done, Some(done)) => {
                 let answer = WriteAnswer {
-                    clock: minted.answer.clone(),
-                    siblings: minted.siblings,
+                    clock: done.answer.clone(),
+                    siblings: done.siblings,
                     acks: self.quorum.acks(),
                 };
                 self.answer(Ok(answer));

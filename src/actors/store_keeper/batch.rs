@@ -124,7 +124,11 @@ impl<'a> Batch<'a> {
     /// # Errors
     /// [`EngineError`] when the engine failed; then the batch must not be committed.
     pub(super) fn mint(&mut self, mint: &ReplicaMint) -> Result<Answer<MintReply>, EngineError> {
-        let admitted = self.admit(&mint.key, &mint.terms);
+        let admitted = if self.view.doubtful {
+            Err(Fault::NotReady)
+        } else {
+            self.admit(&mint.key, &mint.terms)
+        };
         self.on_entry(&mint.key, admitted, |batch, entry| {
             batch.mint_on(entry, &mint.mint)
         })
