@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use actix::prelude::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use bytes::Bytes;
-use slog::{Logger, debug, warn};
+use slog::{debug, warn};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -17,7 +17,7 @@ use super::read_coordinator::ReadCoordinator;
 use super::replica::{MintReply, Minted, ReplicaMint, ReplicaWrite, Terms};
 use super::request::{Applied, Failure, Read, ReadAnswer, Write, WriteAnswer};
 use super::ring_view::View;
-use super::worker::Worker;
+use super::worker::{RequestLog, Worker};
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::quorum::{Acks, Decision, Fault, Shortfall, WriteQuorum};
 use crate::dynamo::ring::{OwnerSet, Placement, Ring};
@@ -36,7 +36,7 @@ pub struct WriteCoordinator {
     needed: usize,
     deadline: Instant,
     reply: Option<oneshot::Sender<Result<WriteAnswer, Failure>>>,
-    log: Logger,
+    log: RequestLog,
     view: Arc<View>,
     ring_changes: u32,
     /// What the quorum read saw, when the write's rule needs one.
@@ -223,7 +223,7 @@ impl WriteCoordinator {
             Ok(MintReply::RequestReused) => self.fail(Failure::RequestReused, ctx),
             Err(fault) if fault.is_about_the_ring() && self.follow_ring() => self.plan_mint(ctx),
             Err(fault) => {
-                debug!(self.log, "a mint failed"; "peer" => %minter, "fault" => ?fault);
+                debug!(self.log.open(), "a mint failed"; "peer" => %minter, "fault" => ?fault);
                 self.doubtful |= fault.may_have_applied();
                 self.quorum.record(minter, Err(fault));
                 match self.view.ring.clone() {
@@ -247,7 +247,7 @@ impl WriteCoordinator {
         match decode_state(state) {
             Ok(state) => self.fail(failure(state, acks), ctx),
             Err(error) => {
-                warn!(self.log, "a minter's state does not decode"; "error" => %error);
+                warn!(self.log.open(), "a minter's state does not decode"; "error" => %error);
                 self.fail_short(self.quorum.shortfall(), ctx);
             }
         }
@@ -298,7 +298,7 @@ impl WriteCoordinator {
             return self.replicate_anew(ctx);
         }
         if let Err(fault) = outcome {
-            debug!(self.log, "a replica did not take a write"; "peer" => %node, "fault" => ?fault);
+            debug!(self.log.open(), "a replica did not take a write"; "peer" => %node, "fault" => ?fault);
         }
         let decision = self.quorum.record(node, outcome);
         self.decide(decision, ctx);
@@ -376,7 +376,7 @@ impl WriteCoordinator {
         if let Some(reply) = self.reply.take()
             && reply.send(answer).is_err()
         {
-            debug!(self.log, "the client went away before its answer");
+            debug!(self.log.open(), "the client went away before its answer");
         }
     }
 }
