@@ -10,6 +10,15 @@ use crate::wire::clock::MAX_TOKEN_BYTES;
 /// What a request body may hold beside its value and its clock: names, braces, white space.
 const BODY_SLACK_BYTES: usize = 4 * 1024;
 
+/// Live siblings from which a write is worth a warning in the log.
+pub const SIBLINGS_WARN: usize = 25;
+
+/// Live siblings beyond which a write that adds one is refused; repair and moves still pass.
+pub const SIBLINGS_MAX: usize = 100;
+
+/// Client operations that a node works on at once, unless the operator says otherwise.
+pub const IN_FLIGHT: u32 = 1024;
+
 /// Longest message between nodes: a record may hold [`Limits::siblings_max`] of the longest values.
 pub const MAX_PEER_MESSAGE_BYTES: usize = 128 * 1024 * 1024;
 
@@ -69,9 +78,9 @@ impl Default for Limits {
             value_bytes: 1024 * 1024,
             clock_bytes: MAX_TOKEN_BYTES,
             body_depth: 128,
-            siblings_warn: 25,
-            siblings_max: 100,
-            in_flight: 1024,
+            siblings_warn: SIBLINGS_WARN,
+            siblings_max: SIBLINGS_MAX,
+            in_flight: IN_FLIGHT as usize,
             read_deadline: Duration::from_secs(2),
             write_deadline: Duration::from_secs(4),
             head_timeout: Duration::from_secs(15),

@@ -1,5 +1,8 @@
 //! A node: its parts, put together. The only place that knows them all.
 
+mod door;
+mod shared;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -7,32 +10,29 @@ use std::sync::Arc;
 use actix::{Actor, Addr, Arbiter};
 use actix_web::{App, web};
 use arc_swap::ArcSwapOption;
-use slog::{Logger, crit, error, info, o};
+use slog::{Logger, crit, error, info};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
+use self::door::Door;
+use self::shared::{Shared, named, random_u64};
 use crate::actors::admin_handle::AdminHandle;
-use crate::actors::admission::{Admission, Deadlines, InFlight};
+use crate::actors::admission::{Deadlines, InFlight};
 use crate::actors::giver::Giver;
-use crate::actors::handle::{NodeHandle, Readiness};
-use crate::actors::handoff::{Handoff, HandoffParts};
+use crate::actors::handle::Readiness;
 use crate::actors::health::HealthBoard;
-use crate::actors::life_view::{LifePublisher, LifeView};
-use crate::actors::lifecycle::{self, Lifecycle, LifecycleParts, MeetHandoff, stored_founding};
-use crate::actors::link::Link;
-use crate::actors::local_reader::{LocalReader, LocalRecords};
-use crate::actors::peer::{Peer, PeerParts};
+use crate::actors::life_view::LifePublisher;
+use crate::actors::lifecycle::{self, Lifecycle, MeetHandoff, Past};
+use crate::actors::local_reader::LocalRecords;
 use crate::actors::peer_handle::PeerHandle;
-use crate::actors::prober::Prober;
-use crate::actors::readiness_keeper::{ReadinessKeeper, ReadinessParts};
-use crate::actors::replica::Replica;
+use crate::actors::readiness_keeper::ReadinessKeeper;
 use crate::actors::ring_keeper::{RestoreError, RingKeeper, Subscribe};
 use crate::actors::ring_view::{RingPublisher, RingView, View};
 use crate::actors::store_keeper::{self, StoreKeeper, StoreParts};
-use crate::actors::worker::{Quorums, Worker};
+use crate::actors::worker::Quorums;
 use crate::config::{self, Config, Founding, Listen, Storage};
+use crate::dynamo::membership::boots::Boot;
 use crate::dynamo::membership::lifecycle::{Me, Refusal};
-use crate::dynamo::node_id::NodeId;
 use crate::dynamo::ring::{ClusterId, Member};
 use crate::http::admin_api::AdminApi;
 use crate::http::client_api::ClientApi;
@@ -90,7 +90,7 @@ pub async fn run(config: Config, log: Logger) -> Result<(), NodeError> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let sockets = Sockets::bind(config.listen)?;
     let node = Node::assemble(&config, &log)?;
-    let (server, mut refused) = (node.serve(&config, sockets, &log)?, node.refused);
+    let (server, mut refused) = (node.serve(&config, sockets)?, node.refused);
     let handle = server.handle();
     let serving = actix::spawn(server);
     info!(log, "listening"; "event.action" => "started",
@@ -108,7 +108,7 @@ pub async fn run(config: Config, log: Logger) -> Result<(), NodeError> {
     if let Ok(Err(failed)) = serving.await {
         error!(log, "a listener failed"; "error.message" => %failed);
     }
-    if let Ok(Err(fault)) = node.store.send(store_keeper::Drain).await {
+    if let Ok(Err(fault)) = node.shared.store.send(store_keeper::Drain).await {
         error!(log, "the store was not closed cleanly"; "error.message" => ?fault);
     }
     info!(log, "stopped"; "event.action" => "stopped");
@@ -145,23 +145,14 @@ impl Sockets {
     }
 }
 
-/// The actors of a node that are not one per worker, and what they share.
+/// The actors of a node that are not one per worker.
 struct Node {
     /// Holds the lock.
     _directory: Option<DataDirectory>,
-    view: RingView,
-    life: LifeView,
-    health: HealthBoard,
-    quorums: Quorums,
-    records: LocalRecords,
-    store: Addr<StoreKeeper>,
-    ring_keeper: Addr<RingKeeper>,
+    shared: Shared,
     lifecycle: Addr<Lifecycle>,
     giver: Addr<Giver>,
     readiness: Addr<ReadinessKeeper>,
-    is_ready: watch::Receiver<Readiness>,
-    clocks: Arc<ArcSwapOption<crate::wire::clock::ClockCodec>>,
-    proof: PeerProof,
     refused: mpsc::Receiver<Refusal>,
 }
 
@@ -172,132 +163,65 @@ impl Node {
         info!(log, "store opened"; "quorate.incarnation" => %identity.incarnation,
             "quorate.boot" => identity.boot, "quorate.found" => ?found);
         let me = member(config, &identity);
-        let publisher = RingPublisher::new(View::without_ring(config.name.clone()));
+        let own = Boot {
+            number: identity.boot,
+            life: random_u64(),
+        };
+        let past = Past::restore(&*engine, own, named(log, "lifecycle"))?;
+        let publisher = RingPublisher::new(View {
+            doubtful: past.is_doubtful(),
+            ..View::without_ring(config.name.clone())
+        });
         let view = publisher.view();
         let records = LocalRecords::new(engine.clone(), named(log, "local_reader"));
-        let fatal = log.clone();
-        let store = StoreKeeper::start(StoreParts {
-            engine: engine.clone(),
-            records: records.clone(),
-            view: view.clone(),
-            identity,
-            random: Box::new(random_u64),
-            on_fatal: Box::new(move |reason| {
-                crit!(fatal, "the node ends"; "error.message" => reason);
-                std::process::exit(EXIT_FATAL);
-            }),
-            log: named(log, "store_keeper"),
-        })?;
+        let store = start_store(&engine, &records, view.clone(), identity, log)?;
         let keeper_log = named(log, "ring_keeper");
         let keeper = RingKeeper::restore(&*engine, publisher, store.clone(), keeper_log)?;
         let (control, background) = (Arbiter::new(), Arbiter::new());
         let ring_keeper = RingKeeper::start_in_arbiter(&control.handle(), |_| keeper);
-        let founding = stored_founding(&*engine)?;
-        let proof = PeerProof::of(config.cluster_secret.expose());
-        let quorums = Quorums {
-            read: config.read_quorum.get(),
-            write: config.write_quorum.get(),
-        };
-        let health = HealthBoard::default();
-
         let (exit, refused) = mpsc::channel(1);
-        let publisher = LifePublisher::default();
-        let life = publisher.view();
-        let lifecycle = {
-            let (ring, seeds, proof) = (
-                view.load().ring.clone(),
-                config.seeds.clone(),
-                proof.clone(),
-            );
-            let (ring_keeper, store) = (ring_keeper.clone(), store.clone());
-            let log = named(log, "lifecycle");
-            Lifecycle::start_in_arbiter(&control.handle(), move |_| {
-                let link = Link::new(proof);
-                let parts = LifecycleParts {
-                    seeds,
-                    link,
-                    ring_keeper,
-                    store,
-                    dice: random_u64,
-                    exit,
-                    log,
-                };
-                Lifecycle::new(me, ring, founding, publisher, parts)
-            })
-        };
-        {
-            let (view, health, proof) = (view.clone(), health.clone(), proof.clone());
-            Prober::start_in_arbiter(&control.handle(), move |_| {
-                Prober::new(view, health, Link::new(proof))
-            });
-        }
-        let handoff = {
-            let (view, records, store) = (view.clone(), records.clone(), store.clone());
-            let (ring_keeper, proof) = (ring_keeper.clone(), proof.clone());
-            let (done, log) = (lifecycle.clone().recipient(), named(log, "handoff"));
-            Handoff::start_in_arbiter(&background.handle(), move |_| {
-                let link = Link::new(proof);
-                let parts = HandoffParts {
-                    view,
-                    link,
-                    records,
-                    store,
-                    ring_keeper,
-                    quorums,
-                    log,
-                };
-                Handoff::new(parts, done)
-            })
-        };
-        let giver = {
-            let (view, records) = (view.clone(), records.clone());
-            Giver::start_in_arbiter(&background.handle(), move |_| Giver::new(records, view))
-        };
+        let life = LifePublisher::default();
         let (ready, is_ready) = watch::channel(Readiness::New);
-        let clocks = Arc::new(ArcSwapOption::empty());
-        let readiness = {
-            let parts = ReadinessParts {
-                view: view.clone(),
-                life: life.clone(),
-                health: health.clone(),
-                quorums,
-                store: store.clone(),
-                secret: config.cluster_secret.expose().into(),
-                clocks: clocks.clone(),
-                readiness: ready,
-                log: named(log, "readiness"),
-            };
-            ReadinessKeeper::start_in_arbiter(&control.handle(), |_| ReadinessKeeper::new(parts))
-        };
-        lifecycle.do_send(MeetHandoff(handoff.recipient()));
-        ring_keeper.do_send(Subscribe(readiness.clone().recipient()));
-        ring_keeper.do_send(Subscribe(lifecycle.clone().recipient()));
-        Ok(Self {
-            _directory: directory,
+        let shared = Shared {
             view,
-            life,
-            health,
-            quorums,
+            life: life.view(),
+            health: HealthBoard::default(),
+            quorums: Quorums {
+                read: config.read_quorum.get(),
+                write: config.write_quorum.get(),
+            },
             records,
             store,
             ring_keeper,
+            clocks: Arc::new(ArcSwapOption::empty()),
+            is_ready,
+            proof: PeerProof::of(config.cluster_secret.expose()),
+            log: log.clone(),
+        };
+        let lifecycle = shared.start_lifecycle(&control, config, (me, past, life, exit));
+        shared.start_prober(&control);
+        let readiness = shared.start_readiness(&control, config, ready);
+        let handoff = shared.start_handoff(&background, lifecycle.clone());
+        let giver = shared.start_giver(&background);
+        lifecycle.do_send(MeetHandoff(handoff.recipient()));
+        shared
+            .ring_keeper
+            .do_send(Subscribe(readiness.clone().recipient()));
+        shared
+            .ring_keeper
+            .do_send(Subscribe(lifecycle.clone().recipient()));
+        Ok(Self {
+            _directory: directory,
+            shared,
             lifecycle,
             giver,
             readiness,
-            is_ready,
-            clocks,
-            proof,
             refused,
         })
     }
 
     /// Puts the three applications on their sockets; they share the worker threads.
-    fn serve(
-        &self,
-        config: &Config,
-        sockets: Sockets,
-        log: &Logger,
-    ) -> Result<actix_server::Server, NodeError> {
+    fn serve(&self, config: &Config, sockets: Sockets) -> Result<actix_server::Server, NodeError> {
         let limits = Limits {
             in_flight: config.max_in_flight.get(),
             ..Limits::default()
@@ -309,41 +233,32 @@ impl Node {
             .shutdown_timeout(DRAIN_SECONDS)
             .disable_signals();
 
-        let worker = self.worker_parts(&limits, in_flight.clone(), named(log, "coordinator"));
+        let door = Door {
+            shared: self.shared.clone(),
+            in_flight: in_flight.clone(),
+            deadlines: Deadlines {
+                read: limits.read_deadline,
+                write: limits.write_deadline,
+            },
+        };
         let client = {
             let limits = limits.clone();
             move || {
-                let api = ClientApi {
-                    node: worker.start(),
+                client_api::app(ClientApi {
+                    node: door.open(),
                     limits: limits.clone(),
-                };
-                client_api::app(api)
+                })
             }
         };
         let admin = AdminApi {
-            node: AdminHandle {
-                view: self.view.clone(),
-                life: self.life.clone(),
-                health: self.health.clone(),
-                in_flight,
-                store: self.store.clone(),
-                records: self.records.clone(),
-            },
+            node: self.admin_handle(in_flight),
             limits: limits.clone(),
             token: config
                 .admin_token
                 .as_ref()
                 .map(|token| admin_api::digest(token.expose())),
         };
-        let peer = PeerHandle {
-            proof: self.proof.clone(),
-            view: self.view.clone(),
-            records: self.records.clone(),
-            store: self.store.clone(),
-            giver: self.giver.clone(),
-            ring_keeper: self.ring_keeper.clone(),
-            lifecycle: self.lifecycle.clone(),
-        };
+        let peer = self.peer_handle();
         let peer = move || {
             App::new()
                 .app_data(web::Data::new(peer.clone()))
@@ -358,76 +273,29 @@ impl Node {
         Ok(server.run())
     }
 
-    fn worker_parts(&self, limits: &Limits, in_flight: InFlight, log: Logger) -> WorkerParts {
-        WorkerParts {
-            view: self.view.clone(),
-            health: self.health.clone(),
-            quorums: self.quorums,
-            records: self.records.clone(),
-            store: self.store.clone(),
-            ring_keeper: self.ring_keeper.clone(),
-            proof: self.proof.clone(),
+    fn admin_handle(&self, in_flight: InFlight) -> AdminHandle {
+        let shared = &self.shared;
+        AdminHandle {
+            view: shared.view.clone(),
+            life: shared.life.clone(),
+            health: shared.health.clone(),
             in_flight,
-            deadlines: Deadlines {
-                read: limits.read_deadline,
-                write: limits.write_deadline,
-            },
-            clocks: self.clocks.clone(),
-            is_ready: self.is_ready.clone(),
-            log,
+            store: shared.store.clone(),
+            records: shared.records.clone(),
         }
     }
-}
 
-/// What each worker thread makes its own coordinators' means of.
-#[derive(Clone)]
-struct WorkerParts {
-    view: RingView,
-    health: HealthBoard,
-    quorums: Quorums,
-    records: LocalRecords,
-    store: Addr<StoreKeeper>,
-    ring_keeper: Addr<RingKeeper>,
-    proof: PeerProof,
-    in_flight: InFlight,
-    deadlines: Deadlines,
-    clocks: Arc<ArcSwapOption<crate::wire::clock::ClockCodec>>,
-    is_ready: watch::Receiver<Readiness>,
-    log: Logger,
-}
-
-impl WorkerParts {
-    fn start(&self) -> NodeHandle {
-        let reader = LocalReader::new(self.records.clone(), self.view.clone()).start();
-        let local = Replica {
-            read: reader.recipient(),
-            write: self.store.clone().recipient(),
-            mint: self.store.clone().recipient(),
-        };
-        let parts = PeerParts {
-            view: self.view.clone(),
-            link: Link::new(self.proof.clone()),
-            ring_keeper: self.ring_keeper.clone(),
-            log: self.log.clone(),
-        };
-        let (me, health) = (self.view.load().me.clone(), self.health.clone());
-        let connect = move |id: &NodeId| {
-            if *id == me {
-                return local.clone();
-            }
-            let peer = Peer::new(id.clone(), parts.clone(), health.of(id)).start();
-            Replica {
-                read: peer.clone().recipient(),
-                write: peer.clone().recipient(),
-                mint: peer.recipient(),
-            }
-        };
-        let (view, health, log) = (self.view.clone(), self.health.clone(), self.log.clone());
-        let worker = Worker::new(view, self.quorums, health, Box::new(connect), log);
-        let salt = u128::from(random_u64()) << 64 | u128::from(random_u64());
-        let door = Admission::new(worker, self.in_flight.clone(), self.deadlines, salt).start();
-        let (read, write) = (door.clone().recipient(), door.recipient());
-        NodeHandle::new(read, write, self.clocks.clone(), self.is_ready.clone())
+    fn peer_handle(&self) -> PeerHandle {
+        let shared = &self.shared;
+        PeerHandle {
+            proof: shared.proof.clone(),
+            view: shared.view.clone(),
+            records: shared.records.clone(),
+            store: shared.store.clone(),
+            giver: self.giver.clone(),
+            ring_keeper: shared.ring_keeper.clone(),
+            lifecycle: self.lifecycle.clone(),
+        }
     }
 }
 
@@ -443,6 +311,28 @@ fn open_store(config: &Config) -> Result<Store, NodeError> {
             Ok((Some(directory), Arc::new(engine)))
         }
     }
+}
+
+fn start_store(
+    engine: &Arc<dyn Engine>,
+    records: &LocalRecords,
+    view: RingView,
+    identity: Identity,
+    log: &Logger,
+) -> Result<Addr<StoreKeeper>, IdentityError> {
+    let fatal = log.clone();
+    StoreKeeper::start(StoreParts {
+        engine: engine.clone(),
+        records: records.clone(),
+        view,
+        identity,
+        random: Box::new(random_u64),
+        on_fatal: Box::new(move |reason| {
+            crit!(fatal, "the node ends"; "error.message" => reason);
+            std::process::exit(EXIT_FATAL);
+        }),
+        log: named(log, "store_keeper"),
+    })
 }
 
 fn member(config: &Config, identity: &Identity) -> Me {
@@ -470,17 +360,4 @@ fn durability(config: &Config) -> storage::Durability {
         config::Durability::Interval => storage::Durability::Interval,
         config::Durability::Os => storage::Durability::Os,
     }
-}
-
-fn named(log: &Logger, logger: &'static str) -> Logger {
-    log.new(o!("log.logger" => logger))
-}
-
-/// From the operating system, which has no way to fail here that would leave anything to do.
-#[expect(
-    clippy::expect_used,
-    reason = "without randomness no incarnation is unique"
-)]
-fn random_u64() -> u64 {
-    getrandom::u64().expect("the operating system's random numbers")
 }

@@ -1,9 +1,11 @@
 //! How a cluster comes about and grows: founding, joining, refusals; nothing lost meanwhile.
 
+#![allow(clippy::indexing_slicing, reason = "a failure here fails the test")]
+
 mod support;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 use support::{Client, Cluster, Node};
@@ -26,6 +28,35 @@ fn seed_defect_17_five_nodes_started_together_are_one_ring() {
     for node in &cluster.nodes {
         assert_eq!(node.status()["members"].as_array().map(Vec::len), Some(5));
     }
+}
+
+#[test]
+fn bootstrap_expect_founds_one_cluster_from_one_seed() {
+    let mut cluster = Cluster::prepare(3, &["--bootstrap-expect", "3"]);
+    let seed = vec![cluster.nodes[2].peer.clone()];
+    for node in &mut cluster.nodes {
+        node.seeds.clone_from(&seed);
+    }
+    cluster.nodes[2].spawn();
+    cluster.nodes[0].spawn();
+    let status = format!("http://{}/status", cluster.nodes[2].admin);
+    support::eventually(Duration::from_secs(10), "two of three have met", || {
+        Client::new()
+            .try_get(&status)
+            .is_some_and(|answer| answer.body.contains("2 of 3"))
+    });
+    assert!(
+        !cluster.nodes[2].is_ready(),
+        "two nodes founded what takes three"
+    );
+    cluster.nodes[1].spawn();
+    cluster.wait_ready();
+    assert_eq!(
+        cluster.nodes[0].status()["members"]
+            .as_array()
+            .map(Vec::len),
+        Some(3)
+    );
 }
 
 fn load(cluster: &Cluster, keys: usize) {
@@ -109,14 +140,14 @@ fn a_joiner_killed_half_way_and_started_again_finishes() {
     let mut cluster = Cluster::start(3);
     load(&cluster, 300);
     cluster.add().spawn();
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let time = Duration::from_secs(30);
     let pending = |cluster: &Cluster| {
         let status = cluster.nodes[0].status();
         status["members"]
             .as_array()
             .is_some_and(|members| members.len() == 4)
     };
-    support::eventually(deadline, "the joiner is a member", || pending(&cluster));
+    support::eventually(time, "the joiner is a member", || pending(&cluster));
     cluster.nodes[3].kill();
     let client = Client::new();
     for i in 0..300 {
@@ -143,8 +174,8 @@ fn a_giver_killed_half_way_does_not_stop_a_join() {
     let mut cluster = Cluster::start(3);
     load(&cluster, 300);
     cluster.add().spawn();
-    let deadline = Instant::now() + Duration::from_secs(30);
-    support::eventually(deadline, "the joiner is a member", || {
+    let time = Duration::from_secs(30);
+    support::eventually(time, "the joiner is a member", || {
         cluster.nodes[0].status()["members"]
             .as_array()
             .is_some_and(|m| m.len() == 4)

@@ -143,7 +143,7 @@ impl HandoffParts {
         let brought = stream::iter(gains)
             .map(|partition| self.bring(&ring, partition))
             .buffer_unordered(PARTITIONS_AT_ONCE);
-        let complete = brought.all(|done| std::future::ready(done)).await;
+        let complete = brought.all(std::future::ready).await;
         info!(self.log, "partitions brought"; "epoch" => epoch, "complete" => complete,
             "took_ms" => u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
         complete

@@ -1,6 +1,8 @@
 //! Lives the node's life: carries out what `dynamo::membership::lifecycle` decides, and tells it
 //! what came of it.
 
+mod errands;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,33 +10,34 @@ use actix::prelude::{
     Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, MessageResult, Recipient,
     ResponseFuture, WrapFuture,
 };
-use slog::{Logger, debug, error, info, warn};
+use slog::{Logger, debug, error, info};
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::handoff::{StartTransfers, TransfersDone};
 use super::life_view::{Life, LifePublisher};
-use super::link::{Link, LinkError};
+use super::link::Link;
 use super::proposal::{ProposalParts, propose};
-use super::ring_keeper::{Announced, InstallRing, RingChanged, RingKeeper};
-use super::store_keeper::{SaveMeta, StoreKeeper};
+use super::ring_keeper::{Announced, RingChanged, RingKeeper, Vouched};
+use super::starts::Starts;
+use super::store_keeper::{RenewIncarnation, SaveMeta, StoreKeeper};
+use crate::dynamo::membership::boots::Boot;
 use crate::dynamo::membership::lifecycle::{
-    Effect, Event, FoundRefusal, Founding, Hello, Lifecycle as Life1, Me, Refusal,
+    Effect, Event, FoundRefusal, Founding, Lifecycle as Rules, Me, Refusal,
 };
 use crate::dynamo::membership::promise::{Ballot, Loss};
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::ring::{Change, Member, Ring, plan};
 use crate::storage::{Engine, EngineError};
-use crate::wire::hello::{FoundReply, HelloReply};
-use crate::wire::ring::decode_ring;
+use crate::wire::hello::{FoundReply, HelloCall, HelloReply};
 
 /// Name of the stored founding.
 const META_FOUNDING: &str = "founding";
 /// How often the life goes on by itself.
 const TICK: Duration = Duration::from_millis(100);
 /// How long a node may take to answer a greeting.
-const HELLO_TIME: Duration = Duration::from_millis(1000);
+const HELLO_TIME: Duration = Duration::from_secs(1);
 
 /// What a life needs of its surroundings.
 #[derive(Debug, Clone)]
@@ -58,16 +61,19 @@ pub struct LifecycleParts {
 /// The actor; see the module.
 #[derive(Debug)]
 pub struct Lifecycle {
-    life: Life1,
+    life: Rules,
     parts: LifecycleParts,
     publisher: LifePublisher,
     handoff: Option<Recipient<StartTransfers>>,
+    /// The last transfers asked for, in case the handoff is introduced after that.
+    transfers: Option<StartTransfers>,
     ring: Option<Arc<Ring>>,
     me: Member,
     started: Instant,
     /// The highest ballot seen, to be outbid.
     ballot: Option<Ballot>,
     founder: Option<oneshot::Sender<FoundReply>>,
+    starts: Starts,
     /// What to do as soon as the actor runs.
     first: Vec<Effect>,
 }
@@ -75,7 +81,7 @@ pub struct Lifecycle {
 /// Another node greets.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "HelloReply")]
-pub struct Greet(pub Hello);
+pub struct Greet(pub HelloCall);
 
 /// A founder asks for a promise.
 #[derive(Debug, Clone, Message)]
@@ -97,21 +103,48 @@ pub struct Drain;
 #[rtype(result = "()")]
 struct Happened(Event);
 
+/// Somebody has judged this node's start.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Judged {
+    by: NodeId,
+    boot: Boot,
+    rolled_back: Option<u64>,
+}
+
 /// A proposal has ended.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 struct Ended(Result<(), Loss>);
 
-/// Reads back the founding that was stored.
-///
-/// # Errors
-/// [`EngineError`]; an unreadable founding is one too.
-pub fn stored_founding(engine: &dyn Engine) -> Result<Option<Founding>, EngineError> {
-    let stored = engine.meta(META_FOUNDING)?;
-    let read = stored
-        .map(|bytes| rmp_serde::from_slice(&bytes))
-        .transpose();
-    read.map_err(|unreadable| EngineError::Broken(Box::new(unreadable)))
+/// What a life begins with that was on the disk.
+#[derive(Debug)]
+pub struct Past {
+    founding: Option<Founding>,
+    starts: Starts,
+}
+
+impl Past {
+    /// Reads back what was stored; `own` is the start that begins now.
+    ///
+    /// # Errors
+    /// [`EngineError`]; a past that is unreadable is one too.
+    pub fn restore(engine: &dyn Engine, own: Boot, log: Logger) -> Result<Self, EngineError> {
+        let founding = engine.meta(META_FOUNDING)?;
+        let founding = founding
+            .map(|bytes| rmp_serde::from_slice(&bytes))
+            .transpose();
+        Ok(Self {
+            founding: founding.map_err(|unreadable| EngineError::Broken(Box::new(unreadable)))?,
+            starts: Starts::restore(engine, own, log)?,
+        })
+    }
+
+    /// Whether the others have yet to judge this start.
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        self.starts.is_doubtful()
+    }
 }
 
 impl Lifecycle {
@@ -120,22 +153,24 @@ impl Lifecycle {
     pub fn new(
         me: Me,
         ring: Option<Arc<Ring>>,
-        founding: Option<Founding>,
+        past: Past,
         publisher: LifePublisher,
         parts: LifecycleParts,
     ) -> Self {
         let member = me.member.clone();
-        let (life, first) = Life1::start(me, ring.clone(), founding);
+        let (life, first) = Rules::start(me, ring.clone(), past.founding);
         Self {
             life,
             parts,
             publisher,
             handoff: None,
+            transfers: None,
             ring,
             me: member,
             started: Instant::now(),
             ballot: None,
             founder: None,
+            starts: past.starts,
             first,
         }
     }
@@ -208,9 +243,8 @@ impl Lifecycle {
             Effect::InstallFirstRing(change) => self.install_first(&change),
             Effect::Propose { epoch, change } => self.propose(epoch, change, ctx),
             Effect::StartTransfers { epoch } => {
-                if let Some(handoff) = &self.handoff {
-                    handoff.do_send(StartTransfers { epoch });
-                }
+                self.transfers = Some(StartTransfers { epoch });
+                self.start_transfers();
             }
             Effect::EnterState(state) => info!(self.parts.log, "state changed";
                 "event.action" => "state-changed", "quorate.state" => %state),
@@ -224,85 +258,31 @@ impl Lifecycle {
         }
     }
 
-    fn say_hello(&self, known: &[Member], ctx: &mut Context<Self>) {
-        let mut addresses: Vec<&String> = known.iter().map(|m| &m.addresses.peer).collect();
-        addresses.extend(&self.parts.seeds);
-        addresses.sort_unstable();
-        addresses.dedup();
-        addresses.retain(|address| **address != self.me.addresses.peer);
-        let Ok(body) = rmp_serde::to_vec_named(&self.life.hello()) else {
-            return;
-        };
-        for address in addresses {
-            let (link, address, body) = (self.parts.link.clone(), address.clone(), body.clone());
-            let (log, me) = (self.parts.log.clone(), ctx.address());
-            actix::spawn(async move {
-                let answer = link
-                    .post(&address, "/peer/v1/hello", body, None, HELLO_TIME)
-                    .await;
-                match understood::<HelloReply>(answer) {
-                    Ok(HelloReply::Hello(hello)) => me.do_send(Happened(Event::Heard(hello))),
-                    Ok(HelloReply::Refused(why)) => me.do_send(Happened(Event::Refused(why))),
-                    Err(LinkError::Refused { message, .. }) => {
-                        warn!(log, "a node does not talk to this one";
-                            "quorate.peer" => address, "error" => message);
-                    }
-                    Err(error) => {
-                        debug!(log, "no answer to a hello"; "quorate.peer" => address,
-                            "error" => %error);
-                    }
-                }
-            });
+    /// Ends the doubt of a node that has started again, once all others have judged its start, or
+    /// have been silent for long enough.
+    fn may_mint_now(&mut self) {
+        let Some(ring) = &self.ring else { return };
+        let others = ring
+            .members
+            .iter()
+            .map(|m| &m.id)
+            .filter(|id| **id != self.me.id);
+        if self.starts.is_settled(others, self.started.elapsed()) {
+            self.parts.ring_keeper.do_send(Vouched);
         }
     }
 
-    fn fetch_ring(&self, from: Member, _ctx: &mut Context<Self>) {
-        let (parts, peer) = (self.parts.clone(), from.addresses.peer);
-        actix::spawn(async move {
-            let path = "/peer/v1/ring/get";
-            let answer = parts
-                .link
-                .post(&peer, path, Vec::new(), None, HELLO_TIME)
-                .await;
-            let ring = answer.and_then(|bytes| decode_ring(&bytes).or(Err(LinkError::Broken)));
-            match ring {
-                Ok(ring) => install(&parts, ring).await,
-                Err(error) => debug!(parts.log, "no ring came"; "quorate.peer" => peer,
-                    "error" => %error),
-            }
-        });
-    }
-
-    fn ask_to_found(&self, founding: &Founding, node: Member, ctx: &mut Context<Self>) {
-        let Ok(body) = rmp_serde::to_vec_named(founding) else {
-            return;
-        };
-        let (link, me, attempt) = (self.parts.link.clone(), ctx.address(), founding.attempt);
-        actix::spawn(async move {
-            let peer = &node.addresses.peer;
-            let answer = link
-                .post(peer, "/peer/v1/found", body, None, HELLO_TIME)
-                .await;
-            let answer: Result<(), FoundRefusal> = match understood(answer) {
-                Ok(FoundReply::Promised) => Ok(()),
-                Ok(FoundReply::Refused(why)) => Err(why),
-                // It is asked again with the next hello.
-                Err(_silent) => return,
-            };
-            let from: NodeId = node.id;
-            me.do_send(Happened(Event::FoundAnswered {
-                from,
-                attempt,
-                answer,
-            }));
-        });
+    fn start_transfers(&self) {
+        if let (Some(handoff), Some(transfers)) = (&self.handoff, self.transfers) {
+            handoff.do_send(transfers);
+        }
     }
 
     fn install_first(&self, change: &Change) {
         match plan(None, change) {
             Ok(ring) => {
                 let parts = self.parts.clone();
-                actix::spawn(async move { install(&parts, ring).await });
+                actix::spawn(async move { errands::install(&parts, ring).await });
             }
             Err(why) => error!(self.parts.log, "no first ring"; "error" => ?why),
         }
@@ -329,20 +309,6 @@ impl Lifecycle {
     }
 }
 
-fn understood<T: serde::de::DeserializeOwned>(
-    answer: Result<bytes::Bytes, LinkError>,
-) -> Result<T, LinkError> {
-    rmp_serde::from_slice(&answer?).or(Err(LinkError::Broken))
-}
-
-async fn install(parts: &LifecycleParts, ring: Ring) {
-    match parts.ring_keeper.send(InstallRing(ring)).await {
-        Ok(Ok(epoch)) => debug!(parts.log, "a ring is in force"; "quorate.epoch" => epoch),
-        Ok(Err(why)) => warn!(parts.log, "a ring was refused"; "error" => %why),
-        Err(_closed) => debug!(parts.log, "the ring keeper is gone"),
-    }
-}
-
 impl Actor for Lifecycle {
     type Context = Context<Self>;
 
@@ -352,6 +318,7 @@ impl Actor for Lifecycle {
         ctx.run_interval(TICK, |act, ctx| {
             let (now, dice) = (act.started.elapsed(), (act.parts.dice)());
             act.happened(Event::Tick { now, dice }, ctx);
+            act.may_mint_now();
         });
     }
 }
@@ -361,6 +328,26 @@ impl Handler<Happened> for Lifecycle {
 
     fn handle(&mut self, Happened(event): Happened, ctx: &mut Self::Context) {
         self.happened(event, ctx);
+    }
+}
+
+impl Handler<Judged> for Lifecycle {
+    type Result = ();
+
+    fn handle(&mut self, judged: Judged, ctx: &mut Self::Context) {
+        let Some(boot) = self
+            .starts
+            .judged(judged.by, judged.boot, judged.rolled_back)
+        else {
+            return;
+        };
+        let renewing = self.parts.store.send(RenewIncarnation { boot });
+        ctx.spawn(renewing.into_actor(self).map(move |renewed, act, _| {
+            // A store that could not do it has ended the node.
+            if let Ok(Ok(())) = renewed {
+                act.starts.renewed(boot);
+            }
+        }));
     }
 }
 
@@ -381,14 +368,21 @@ impl Handler<Ended> for Lifecycle {
 impl Handler<Greet> for Lifecycle {
     type Result = MessageResult<Greet>;
 
-    fn handle(&mut self, Greet(hello): Greet, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, Greet(call): Greet, ctx: &mut Self::Context) -> Self::Result {
+        let HelloCall { hello, boot } = call;
         if let Err(refusal) = self.life.admit(&hello) {
             return MessageResult(HelloReply::Refused(refusal));
         }
+        let rolled_back = self
+            .starts
+            .note(hello.from.data_id, boot, &self.parts.store);
         let (id, addresses) = (hello.from.id.clone(), hello.from.addresses.clone());
         self.parts.ring_keeper.do_send(Announced { id, addresses });
         self.happened(Event::Heard(Box::new(hello)), ctx);
-        MessageResult(HelloReply::Hello(Box::new(self.life.hello())))
+        MessageResult(HelloReply::Hello {
+            hello: Box::new(self.life.hello()),
+            rolled_back,
+        })
     }
 }
 
@@ -430,6 +424,7 @@ impl Handler<MeetHandoff> for Lifecycle {
 
     fn handle(&mut self, MeetHandoff(handoff): MeetHandoff, _ctx: &mut Self::Context) {
         self.handoff = Some(handoff);
+        self.start_transfers();
     }
 }
 

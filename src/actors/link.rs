@@ -17,6 +17,9 @@ use crate::limits::MAX_PEER_MESSAGE_BYTES;
 use crate::wire::peer::PROTOCOL;
 use crate::wire::proof::PeerProof;
 
+/// What the connector is asked for.
+type Target = ConnectInfo<Uri>;
+
 /// Names the cluster that a call is about; absent while the caller has none.
 pub const CLUSTER_HEADER: &str = "x-quorate-cluster";
 /// Names the version of the peer protocol.
@@ -81,7 +84,6 @@ impl Link {
     #[must_use]
     pub fn new(proof: PeerProof) -> Self {
         let tcp = actix_tls::connect::Connector::default().service();
-        type Target = ConnectInfo<Uri>;
         let no_delay = apply_fn::<_, _, _, _, Target, Target, _, _>(tcp, |request, tcp| {
             let connecting = Service::<Target>::call(tcp, request);
             async move {
@@ -163,12 +165,17 @@ impl Link {
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "awc may add variants; all are the same here"
+)]
 fn link_error(error: &SendRequestError) -> LinkError {
     match error {
         // awc reports a connection that ended before its answer as a failure to connect.
         SendRequestError::Connect(ConnectError::Disconnected) => LinkError::Broken,
         SendRequestError::Connect(_) | SendRequestError::Url(_) => LinkError::Unreachable,
         SendRequestError::Timeout => LinkError::TimedOut,
+        // Whatever else went wrong, something may have been sent.
         _ => LinkError::Broken,
     }
 }

@@ -3,6 +3,8 @@
 pub mod admin_handle;
 pub mod admission;
 pub mod deferred;
+#[cfg(test)]
+mod fake;
 pub mod giver;
 pub mod handle;
 pub mod handoff;
@@ -21,6 +23,7 @@ pub mod replica;
 pub mod request;
 pub mod ring_keeper;
 pub mod ring_view;
+pub mod starts;
 pub mod store_keeper;
 pub mod worker;
 pub mod write_coordinator;

@@ -31,7 +31,7 @@ use crate::wire::peer::{Action, Batch, BatchReply, Done, Op};
 use crate::wire::ring::{decode_ring, encode_ring};
 
 /// How long the exchange of a ring may take, beside an operation.
-const RING_TIME: Duration = Duration::from_millis(1000);
+const RING_TIME: Duration = Duration::from_secs(1);
 
 /// Everything a peer needs besides its name.
 #[derive(Debug, Clone)]

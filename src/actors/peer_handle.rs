@@ -11,11 +11,11 @@ use super::ring_keeper::{Accept, Flip, InstallRing, KeeperError, Predict, RingKe
 use super::ring_view::RingView;
 use super::store_keeper::{Apply, StoreKeeper, StoreOp, StoreReply};
 use crate::dynamo::key::Partition;
-use crate::dynamo::membership::lifecycle::{Founding, Hello};
+use crate::dynamo::membership::lifecycle::Founding;
 use crate::dynamo::membership::promise::{AcceptReply, PredictReply};
 use crate::dynamo::quorum::Fault;
 use crate::dynamo::ring::{ClusterId, Ring};
-use crate::wire::hello::{FoundReply, HelloReply};
+use crate::wire::hello::{FoundReply, HelloCall, HelloReply};
 use crate::wire::membership::{AcceptCall, PredictCall};
 use crate::wire::peer::{Action, Batch, BatchReply, Done, Op};
 use crate::wire::proof::PeerProof;
@@ -88,9 +88,10 @@ impl PeerHandle {
                 }
             });
         }
-        let stored = match ops.is_empty() {
-            true => Vec::new(),
-            false => self.store.send(Apply { ops }).await.or(Err(GoingDown))?,
+        let stored = if ops.is_empty() {
+            Vec::new()
+        } else {
+            self.store.send(Apply { ops }).await.or(Err(GoingDown))?
         };
         let mut stored = stored.into_iter().map(|reply| reply.map(done));
         let results = results
@@ -198,7 +199,7 @@ impl PeerHandle {
     ///
     /// # Errors
     /// [`GoingDown`].
-    pub async fn hello(&self, call: Hello) -> Result<HelloReply, GoingDown> {
+    pub async fn hello(&self, call: HelloCall) -> Result<HelloReply, GoingDown> {
         self.lifecycle.send(Greet(call)).await.or(Err(GoingDown))
     }
 

@@ -1,6 +1,9 @@
 //! One read: asks as many owners as the quorum needs, the next one as soon as one fails, answers
 //! with the merged replies, and repairs the replicas that were behind.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 

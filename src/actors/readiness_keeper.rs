@@ -79,6 +79,7 @@ impl ReadinessKeeper {
             NodeState::New => Readiness::New,
             NodeState::Pending => Readiness::Pending,
             NodeState::Leaving => Readiness::Leaving,
+            NodeState::Ready if self.parts.view.load().doubtful => Readiness::Pending,
             NodeState::Ready if self.reaches_quorums() => Readiness::Ready,
             NodeState::Ready => Readiness::NoQuorum,
         }

@@ -80,6 +80,11 @@ pub struct Verified {
     pub partition: Partition,
 }
 
+/// The others vouch for this node's store: it may mint.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Vouched;
+
 /// A member has said where it is reached now.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
@@ -229,6 +234,10 @@ impl RingKeeper {
         info!(self.log, "ring changed"; "event.action" => "ring-changed",
             "quorate.epoch" => ring.epoch, "quorate.ring_hash" => %ring.hash(),
             "quorate.members" => ring.members.len());
+        if ring.members.len() < ring.replicas {
+            warn!(self.log, "under-replicated: the ring has fewer members than a key has replicas";
+                "quorate.members" => ring.members.len(), "quorate.replicas" => ring.replicas);
+        }
         for subscriber in &self.subscribers {
             subscriber.do_send(RingChanged(ring.clone()));
         }
@@ -361,6 +370,16 @@ impl Handler<Verified> for RingKeeper {
         }
         view.verified.insert(verified.partition);
         self.publish_stored(view, ())
+    }
+}
+
+impl Handler<Vouched> for RingKeeper {
+    type Result = ();
+
+    fn handle(&mut self, _: Vouched, _ctx: &mut Self::Context) {
+        let mut view = View::clone(&self.view());
+        view.doubtful = false;
+        self.publisher.publish(view);
     }
 }
 

@@ -22,8 +22,9 @@ pub struct View {
     pub flipped: PartitionSet,
     /// Partitions this node gains in the move and holds completely.
     pub verified: PartitionSet,
-    /// Whether this node takes requests of clients.
-    pub serving: bool,
+    /// Whether this node has yet to hear from the others that its store has not gone back in time.
+    /// Until then it mints nothing.
+    pub doubtful: bool,
 }
 
 /// Reads the current [`View`]. Cheap to clone.
@@ -74,7 +75,7 @@ impl View {
             ring: None,
             flipped: PartitionSet::default(),
             verified: PartitionSet::default(),
-            serving: false,
+            doubtful: false,
         }
     }
 

@@ -30,8 +30,6 @@ use batch::Batch;
 use store::Store;
 use work::Work;
 
-pub use batch::MAX_SIBLINGS;
-
 /// Most operations in one commit; a peer's batch that is larger makes a commit of its own.
 pub const COMMIT_OPERATIONS: usize = 256;
 
@@ -113,6 +111,15 @@ pub enum NoteClusterError {
     /// The store is closed.
     #[error("the store is closed")]
     Ended,
+}
+
+/// Asks for a new incarnation, because the store has gone back in time; its boot number rises to
+/// the one given. Done, durably, when this is answered.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<(), Fault>")]
+pub struct RenewIncarnation {
+    /// Above every start that others have seen.
+    pub boot: u64,
 }
 
 /// Asks for everything to be finished and marked as whole, after which nothing more is taken.
@@ -356,6 +363,20 @@ impl Handler<NoteCluster> for StoreKeeper {
                     NoteClusterError::Ended
                 }),
         }
+    }
+}
+
+impl Handler<RenewIncarnation> for StoreKeeper {
+    type Result = Result<(), Fault>;
+
+    fn handle(&mut self, renew: RenewIncarnation, _: &mut Context<Self>) -> Self::Result {
+        if self.ended.is_some() {
+            return Err(Fault::Broken);
+        }
+        self.store.renew(renew.boot).map_err(|error| {
+            self.end_broken(&error);
+            Fault::Broken
+        })
     }
 }
 

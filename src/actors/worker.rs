@@ -96,7 +96,7 @@ impl Worker {
     #[must_use]
     pub fn by_preference(&self, nodes: &[NodeId]) -> Vec<NodeId> {
         let me = &self.view().me;
-        self.ranked(nodes, |id| {
+        ranked(nodes, |id| {
             let health = self.0.health.of(id);
             // Coarse steps: noise of microseconds must not pin all load on one node.
             let slowness = health.latency().as_millis() / 4;
@@ -109,13 +109,7 @@ impl Worker {
     #[must_use]
     pub fn in_ring_order(&self, nodes: &[NodeId]) -> Vec<NodeId> {
         let me = &self.view().me;
-        self.ranked(nodes, |id| id != me && !self.0.health.of(id).is_reachable())
-    }
-
-    fn ranked<R: Ord>(&self, nodes: &[NodeId], rank: impl Fn(&NodeId) -> R) -> Vec<NodeId> {
-        let mut ranked: Vec<_> = nodes.iter().map(|id| (rank(id), id)).collect();
-        ranked.sort_by(|(a, _), (b, _)| a.cmp(b));
-        ranked.into_iter().map(|(_, id)| id.clone()).collect()
+        ranked(nodes, |id| id != me && !self.0.health.of(id).is_reachable())
     }
 
     /// R of a request.
@@ -135,7 +129,7 @@ impl Worker {
     pub fn asks_all(&self) -> bool {
         let reads = self.0.reads.get();
         self.0.reads.set(reads.wrapping_add(1));
-        reads % ASK_ALL_EVERY == 0
+        reads.is_multiple_of(ASK_ALL_EVERY)
     }
 
     /// The logger of one request.
@@ -157,9 +151,14 @@ pub struct RequestLog {
 
 impl RequestLog {
     /// A logger that names the request in every line.
-    #[must_use]
     pub fn open(&self) -> Logger {
         let correlation = self.correlation.to_string();
         self.parent.new(o!("trace.id" => correlation))
     }
+}
+
+fn ranked<R: Ord>(nodes: &[NodeId], rank: impl Fn(&NodeId) -> R) -> Vec<NodeId> {
+    let mut ranked: Vec<_> = nodes.iter().map(|id| (rank(id), id)).collect();
+    ranked.sort_by(|(a, _), (b, _)| a.cmp(b));
+    ranked.into_iter().map(|(_, id)| id.clone()).collect()
 }

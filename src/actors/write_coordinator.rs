@@ -4,6 +4,9 @@
 //! others → answer at the quorum → wait for the late replicas. A ring that changes in between is
 //! followed within the deadline.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +25,7 @@ use crate::dynamo::node_id::NodeId;
 use crate::dynamo::quorum::{Acks, Decision, Fault, Shortfall, WriteQuorum};
 use crate::dynamo::ring::{OwnerSet, Placement, Ring};
 use crate::dynamo::version::{Body, Context as Seen, Mint, RequestId, State, WriteKind};
+use crate::limits::SIBLINGS_WARN;
 use crate::wire::state::decode_state;
 
 /// How often one write follows a ring that changes under it.
@@ -207,8 +211,8 @@ impl WriteCoordinator {
             return;
         }
         match outcome {
-            Ok(MintReply::Minted(minted)) => {
-                self.minted = Some(minted);
+            Ok(MintReply::Minted(done)) => {
+                self.minted = Some(done);
                 self.replicate(Some(minter.clone()), ctx);
             }
             Ok(MintReply::AlreadyExists(state)) => {
@@ -255,7 +259,7 @@ impl WriteCoordinator {
 
     /// Sends the minted state to every other owner, old and new.
     fn replicate(&mut self, minter: Option<NodeId>, ctx: &mut Context<Self>) {
-        let (Some(minted), Some(ring)) = (&self.minted, self.view.ring.clone()) else {
+        let (Some(done), Some(ring)) = (&self.minted, self.view.ring.clone()) else {
             return;
         };
         let terms = Terms {
@@ -270,7 +274,7 @@ impl WriteCoordinator {
         {
             let message = ReplicaWrite {
                 key: self.write.key.clone(),
-                state: minted.state.clone(),
+                state: done.state.clone(),
                 terms,
             };
             let (node, epoch) = (node.clone(), ring.epoch);
@@ -282,8 +286,11 @@ impl WriteCoordinator {
             self.open += 1;
             ctx.spawn(arrived);
         }
-        let minted = minter.map(|node| self.quorum.record(&node, Ok(())));
-        self.decide(minted.unwrap_or_else(|| self.quorum.decide()), ctx);
+        let decision = match minter {
+            Some(node) => self.quorum.record(&node, Ok(())),
+            None => self.quorum.decide(),
+        };
+        self.decide(decision, ctx);
     }
 
     fn write_outcome(
@@ -297,10 +304,19 @@ impl WriteCoordinator {
         if stale && self.reply.is_some() && self.view.epoch() == epoch && self.follow_ring() {
             return self.replicate_anew(ctx);
         }
+        if outcome.is_err() && self.view.epoch() != epoch {
+            // A refusal of the ring before says nothing about the question asked since.
+            return self.decide(self.quorum.decide(), ctx);
+        }
         if let Err(fault) = outcome {
             debug!(self.log.open(), "a replica did not take a write"; "peer" => %node, "fault" => ?fault);
         }
-        let decision = self.quorum.record(node, outcome);
+        // Under a newer ring every replica was asked anew; what failed under an older one says
+        // nothing about that.
+        let decision = match outcome {
+            Err(_) if self.view.epoch() != epoch => self.quorum.decide(),
+            Ok(()) | Err(_) => self.quorum.record(node, outcome),
+        };
         self.decide(decision, ctx);
     }
 
@@ -326,12 +342,13 @@ impl WriteCoordinator {
 
     fn decide(&mut self, decision: Decision, ctx: &mut Context<Self>) {
         match (decision, &self.minted) {
-            (Decision::Done, Some(minted)) => {
+            (Decision::Done, Some(done)) => {
                 let answer = WriteAnswer {
-                    clock: minted.answer.clone(),
-                    siblings: minted.siblings,
+                    clock: done.answer.clone(),
+                    siblings: done.siblings,
                     acks: self.quorum.acks(),
                 };
+                self.warn_of_siblings(answer.siblings);
                 self.answer(Ok(answer));
             }
             (Decision::Failed(shortfall), _) if self.reply.is_some() => {
@@ -341,6 +358,14 @@ impl WriteCoordinator {
         }
         if self.open == 0 && self.reply.is_none() {
             ctx.stop();
+        }
+    }
+
+    fn warn_of_siblings(&self, siblings: usize) {
+        if siblings >= SIBLINGS_WARN && self.reply.is_some() {
+            let hash = format!("{:016x}", self.write.key.hash().as_u64());
+            warn!(self.log.open(), "a key has many siblings: its writers do not merge what they read";
+                "quorate.key_hash" => hash, "quorate.siblings" => siblings);
         }
     }
 

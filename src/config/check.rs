@@ -4,11 +4,11 @@ use std::num::{NonZeroU32, NonZeroUsize};
 
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::ring::Addresses;
+use crate::limits::IN_FLIGHT;
 
 use super::address::{HostPort, NotHostPort};
 use super::{Config, ConfigError, Founding, Listen, Notice, Settings, secret};
 
-const DEFAULT_MAX_IN_FLIGHT: u32 = 1024;
 const DEFAULT_REPLICAS: u32 = 3;
 const DEFAULT_QUORUM: u32 = 2;
 
@@ -65,7 +65,7 @@ pub(super) fn check(settings: Settings) -> Result<Config, ConfigError> {
         workers: workers(settings.workers)?,
         max_in_flight: count(
             "--max-in-flight",
-            settings.max_in_flight.unwrap_or(DEFAULT_MAX_IN_FLIGHT),
+            settings.max_in_flight.unwrap_or(IN_FLIGHT),
         )?,
         log_level: settings.log_level.unwrap_or_default(),
         log_format: settings.log_format.unwrap_or_default(),

@@ -27,7 +27,7 @@ pub enum KeyError {
 
 /// A position on the circle: `fmix64(fnv1a64(key bytes))`.
 ///
-/// The finaliser is that of MurmurHash3. Without it the top bits of FNV-1a leave most partitions
+/// The finaliser is that of `MurmurHash3`. Without it the top bits of FNV-1a leave most partitions
 /// empty for keys that differ only in their last bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyHash(u64);
@@ -163,7 +163,8 @@ mod tests {
     /// Seed defect 23: 1023 slots, of which 100 000 keys used 817, the hottest 2.3 times the mean.
     #[test]
     fn seed_defect_23_keys_of_every_common_shape_spread_evenly() {
-        let shapes: [(&str, fn(u64) -> Vec<u8>); 4] = [
+        type Shape = (&'static str, fn(u64) -> Vec<u8>);
+        let shapes: [Shape; 4] = [
             ("key0…", |i| format!("key{i}").into_bytes()),
             ("user:00000000…", |i| format!("user:{i:08}").into_bytes()),
             ("big-endian u64", |i| i.to_be_bytes().to_vec()),

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::api_error::ApiError;
+use super::headers::correlate;
 use super::key_path::key_below;
 use crate::actors::admin_handle::AdminHandle;
 use crate::actors::peer_handle::GoingDown;
@@ -51,6 +52,7 @@ pub fn app(
     App::new()
         .app_data(web::Data::new(api))
         .wrap(from_fn(authorise))
+        .wrap(from_fn(correlate))
         .service(
             web::resource("/status")
                 .get(status)

@@ -32,7 +32,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
 type Node = web::Data<PeerHandle>;
 
 async fn batch(node: Node, request: HttpRequest, body: web::Bytes) -> HttpResponse {
-    if let Err(refused) = check(&node, &request) {
+    if let Some(refused) = refusal(&node, &request) {
         return refused;
     }
     let Ok(batch) = Batch::decode(&body) else {
@@ -45,11 +45,11 @@ async fn batch(node: Node, request: HttpRequest, body: web::Bytes) -> HttpRespon
 }
 
 async fn ping(node: Node, request: HttpRequest) -> HttpResponse {
-    check(&node, &request).map_or_else(|refused| refused, |()| HttpResponse::Ok().finish())
+    refusal(&node, &request).unwrap_or_else(|| HttpResponse::Ok().finish())
 }
 
 async fn ring(node: Node, request: HttpRequest) -> HttpResponse {
-    if let Err(refused) = check(&node, &request) {
+    if let Some(refused) = refusal(&node, &request) {
         return refused;
     }
     match node.ring() {
@@ -59,7 +59,7 @@ async fn ring(node: Node, request: HttpRequest) -> HttpResponse {
 }
 
 async fn install(node: Node, request: HttpRequest, body: web::Bytes) -> HttpResponse {
-    if let Err(refused) = check(&node, &request) {
+    if let Some(refused) = refusal(&node, &request) {
         return refused;
     }
     let Ok(ring) = decode_ring(&body) else {
@@ -71,49 +71,49 @@ async fn install(node: Node, request: HttpRequest, body: web::Bytes) -> HttpResp
 async fn hello(node: Node, request: HttpRequest, body: web::Bytes) -> HttpResponse {
     match decoded(&node, &request, &body) {
         Ok(call) => encode_or_down(node.hello(call).await),
-        Err(refused) => refused,
+        Err(refused) => *refused,
     }
 }
 
 async fn found(node: Node, request: HttpRequest, body: web::Bytes) -> HttpResponse {
     match decoded(&node, &request, &body) {
         Ok(call) => encode_or_down(node.found(call).await),
-        Err(refused) => refused,
+        Err(refused) => *refused,
     }
 }
 
 async fn predict(node: Node, request: HttpRequest, body: web::Bytes) -> HttpResponse {
     match decoded(&node, &request, &body) {
         Ok(call) => outcome(node.predict(call).await),
-        Err(refused) => refused,
+        Err(refused) => *refused,
     }
 }
 
 async fn accept(node: Node, request: HttpRequest, body: web::Bytes) -> HttpResponse {
     match decoded(&node, &request, &body) {
         Ok(call) => outcome(node.accept(call).await),
-        Err(refused) => refused,
+        Err(refused) => *refused,
     }
 }
 
 async fn flip(node: Node, request: HttpRequest, body: web::Bytes) -> HttpResponse {
     match decoded(&node, &request, &body) {
         Ok(call) => outcome(node.flip(call).await),
-        Err(refused) => refused,
+        Err(refused) => *refused,
     }
 }
 
 async fn pull(node: Node, request: HttpRequest, body: web::Bytes) -> HttpResponse {
     match decoded(&node, &request, &body) {
         Ok(call) => outcome(node.pull(call).await.map(|reply| reply.map_err(Refusal))),
-        Err(refused) => refused,
+        Err(refused) => *refused,
     }
 }
 
 async fn digest(node: Node, request: HttpRequest, body: web::Bytes) -> HttpResponse {
     match decoded(&node, &request, &body) {
         Ok(call) => outcome(node.digest(call).await.map(|reply| reply.map_err(Refusal))),
-        Err(refused) => refused,
+        Err(refused) => *refused,
     }
 }
 
@@ -122,7 +122,7 @@ async fn digest(node: Node, request: HttpRequest, body: web::Bytes) -> HttpRespo
 struct Refusal(crate::dynamo::quorum::Fault);
 
 /// Refuses callers without the secret, of another protocol, or of another cluster.
-fn check(node: &PeerHandle, request: &HttpRequest) -> Result<(), HttpResponse> {
+fn refusal(node: &PeerHandle, request: &HttpRequest) -> Option<HttpResponse> {
     let header = |name| {
         request
             .headers()
@@ -131,18 +131,18 @@ fn check(node: &PeerHandle, request: &HttpRequest) -> Result<(), HttpResponse> {
     };
     if !node.proof.accepts(header(PROOF_HEADER).unwrap_or_default()) {
         let message = "the caller does not know this cluster's secret";
-        return Err(refuse(StatusCode::UNAUTHORIZED, message));
+        return Some(refuse(StatusCode::UNAUTHORIZED, message));
     }
     if header(PROTOCOL_HEADER) != Some(PROTOCOL) {
         let message = format!("this node speaks version {PROTOCOL} of the peer protocol");
-        return Err(refuse(StatusCode::UPGRADE_REQUIRED, &message));
+        return Some(refuse(StatusCode::UPGRADE_REQUIRED, &message));
     }
     match (header(CLUSTER_HEADER), node.cluster()) {
         (Some(theirs), Some(ours)) if theirs != ours.to_string() => {
             let message = format!("this node belongs to cluster {ours}");
-            Err(refuse(StatusCode::MISDIRECTED_REQUEST, &message))
+            Some(refuse(StatusCode::MISDIRECTED_REQUEST, &message))
         }
-        _ => Ok(()),
+        _ => None,
     }
 }
 
@@ -150,9 +150,11 @@ fn decoded<T: DeserializeOwned>(
     node: &PeerHandle,
     request: &HttpRequest,
     body: &[u8],
-) -> Result<T, HttpResponse> {
-    check(node, request)?;
-    rmp_serde::from_slice(body).map_err(|_malformed| malformed())
+) -> Result<T, Box<HttpResponse>> {
+    match refusal(node, request) {
+        Some(refused) => Err(Box::new(refused)),
+        None => rmp_serde::from_slice(body).map_err(|_malformed| Box::new(malformed())),
+    }
 }
 
 fn outcome<T: Serialize, E: std::error::Error>(

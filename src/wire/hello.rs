@@ -3,18 +3,27 @@
 use serde::{Deserialize, Serialize};
 
 use super::mirror::mirrored;
+use crate::dynamo::membership::boots::Boot;
 use crate::dynamo::membership::lifecycle::{
     FoundRefusal, Founding, Hello, NodeState, Refusal, RingStamp,
 };
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::ring::{ClusterId, Member};
 
+mirrored!(Boot, BootDef);
 mirrored!(NodeState, NodeStateDef);
 mirrored!(RingStamp, RingStampDef);
 mirrored!(Founding, FoundingDef);
 mirrored!(FoundRefusal, FoundRefusalDef);
 mirrored!(Hello, HelloDef);
 mirrored!(Refusal, RefusalDef);
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Boot")]
+struct BootDef {
+    number: u64,
+    life: u64,
+}
 
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "NodeState", rename_all = "UPPERCASE")]
@@ -68,12 +77,26 @@ enum RefusalDef {
     OtherCluster { at: String, cluster: ClusterId },
 }
 
+/// A greeting.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HelloCall {
+    /// Who greets.
+    pub hello: Hello,
+    /// Which of its starts it lives.
+    pub boot: Boot,
+}
+
 /// The answer to a greeting.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HelloReply {
     /// Who answers.
-    Hello(Box<Hello>),
+    Hello {
+        /// What it says of itself.
+        hello: Box<Hello>,
+        /// The greeter has once been further: a start with this number was seen, and not this one.
+        rolled_back: Option<u64>,
+    },
     /// Why it does not.
     Refused(Refusal),
 }

@@ -1,6 +1,11 @@
 //! Replica operations between nodes: one POST carries a batch of them, MessagePack with named
 //! fields. States and contexts travel as the bytes that `wire::state` makes.
 
+#![expect(
+    clippy::ref_option_ref,
+    reason = "the signature that serde_bytes asks for"
+)]
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -421,116 +426,4 @@ fn decode_context(bytes: Vec<u8>) -> Result<Context, StateError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::{any, proptest};
-
-    use super::*;
-    use crate::dynamo::node_id::Incarnation;
-    use crate::dynamo::version::{Actor, Dot};
-
-    fn context() -> Context {
-        let actor = Actor {
-            incarnation: Incarnation(7),
-            epoch: 3,
-        };
-        Context::from_parts(vec![(actor, 2)], vec![Dot { actor, n: 9 }])
-    }
-
-    fn op(action: Action, set: OwnerSet) -> Op {
-        let key = Key::new(Bytes::from_static(b"k\xff")).unwrap();
-        Op {
-            key,
-            set,
-            left: Duration::from_millis(1500),
-            action,
-        }
-    }
-
-    fn mint(kind: WriteKind, body: Body, merged: Option<State>) -> Mint {
-        let request = RequestId {
-            id: u128::MAX - 5,
-            fingerprint: 42,
-        };
-        Mint {
-            kind,
-            seen: context(),
-            body,
-            request,
-            remember: merged.is_some(),
-            merged,
-        }
-    }
-
-    #[test]
-    fn batches_arrive_as_they_were_sent() {
-        let merged = State {
-            context: context(),
-            ..State::default()
-        };
-        let value = Body::Value(Bytes::from_static(b"{\"a\":1}"));
-        let ops = vec![
-            op(Action::Read, OwnerSet::Incoming),
-            op(
-                Action::Write(Bytes::from_static(b"state")),
-                OwnerSet::Current,
-            ),
-            op(Action::Write(Bytes::new()), OwnerSet::Current),
-            op(
-                Action::Mint(mint(WriteKind::Put, value.clone(), None)),
-                OwnerSet::Current,
-            ),
-            op(
-                Action::Mint(mint(WriteKind::Create, value, Some(merged))),
-                OwnerSet::Current,
-            ),
-            op(
-                Action::Mint(mint(WriteKind::Delete, Body::Tombstone, None)),
-                OwnerSet::Current,
-            ),
-        ];
-        let batch = Batch { epoch: 12, ops };
-        assert_eq!(
-            Batch::decode(&batch.encode().unwrap().into()).unwrap(),
-            batch
-        );
-    }
-
-    #[test]
-    fn replies_arrive_as_they_were_sent() {
-        let state = Bytes::from_static(b"state");
-        let results = vec![
-            Ok(Done::Read(None)),
-            Ok(Done::Read(Some(state.clone()))),
-            Ok(Done::Written),
-            Ok(Done::Minted(state.clone(), context(), 2)),
-            Ok(Done::AlreadyExists(state.clone())),
-            Ok(Done::NothingToDelete(state.clone())),
-            Ok(Done::TooManySiblings(state)),
-            Ok(Done::RequestReused),
-            Err(Fault::StaleRing),
-            Err(Fault::RingBehind),
-            Err(Fault::NotOwner),
-            Err(Fault::NotReady),
-            Err(Fault::Flipped),
-            Err(Fault::Overloaded),
-            Err(Fault::StorageFull),
-            Err(Fault::Unreachable),
-            Err(Fault::Broken),
-            Err(Fault::TimedOut),
-        ];
-        let reply = BatchReply { epoch: 13, results };
-        assert_eq!(
-            BatchReply::decode(&reply.encode().unwrap().into()).unwrap(),
-            reply
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn arbitrary_bytes_are_refused_without_a_panic(bytes in any::<Vec<u8>>()) {
-            let bytes = Bytes::from(bytes);
-            assert!(Batch::decode(&bytes).is_err() || !bytes.is_empty());
-            assert!(BatchReply::decode(&bytes).is_err() || !bytes.is_empty());
-        }
-    }
-}
+mod tests;

@@ -21,7 +21,11 @@ impl std::fmt::Debug for PeerProof {
 impl PeerProof {
     /// The proof that follows from a secret.
     #[must_use]
-    #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
+    #[expect(
+        clippy::expect_used,
+        clippy::missing_panics_doc,
+        reason = "HMAC takes any key"
+    )]
     pub fn of(secret: &[u8]) -> Self {
         let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes any key");
         mac.update(b"quorate peer 1");

@@ -201,7 +201,7 @@ impl TryFrom<ChangeDto> for Change {
 }
 
 pub(super) fn node_id(name: &str) -> Result<NodeId, RingError> {
-    NodeId::new(name).or_else(|_invalid| Err(RingError::Name(name.to_owned())))
+    NodeId::new(name).map_err(|_invalid| RingError::Name(name.to_owned()))
 }
 
 #[cfg(test)]
@@ -255,7 +255,7 @@ mod tests {
                 ring.placements[3].owners[0] = NodeId::new("x").unwrap();
             }),
             ("a row without owners", |ring| {
-                ring.placements[0].owners.clear()
+                ring.placements[0].owners.clear();
             }),
         ];
         for (what, spoil) in rows {

@@ -73,10 +73,10 @@ impl Client {
             request = request.header(*name, *value);
         }
         let body = json!({ "value": value, "clock": clock }).to_string();
-        request
-            .send(body)
-            .map(Answer::of)
-            .unwrap_or_else(|e| panic!("PUT {url}: {e}"))
+        match request.send(body) {
+            Ok(answer) => Answer::of(answer),
+            Err(error) => panic!("PUT {url}: {error}"),
+        }
     }
 
     pub fn delete(&self, url: &str) -> Answer {

@@ -2,6 +2,15 @@
 //! way out.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 #![allow(unreachable_pub, reason = "a module of several test binaries")]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a failure here fails the test"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "other processes live in real time"
+)]
 
 use std::fs::File;
 use std::net::TcpListener;
@@ -15,16 +24,19 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 pub mod http;
+pub mod process;
 
 pub use http::{Answer, Client};
+use process::pause;
 
 /// How long a cluster may take to become READY on a busy machine.
-const READY_TIME: Duration = Duration::from_secs(60);
+const READY_TIME: Duration = Duration::from_mins(1);
 
 /// Some nodes with their data, gone when dropped.
 pub struct Cluster {
-    pub dir: TempDir,
+    // Before the directory, so that a failed test can still show their logs.
     pub nodes: Vec<Node>,
+    pub dir: TempDir,
     extra: Vec<String>,
 }
 
@@ -62,8 +74,8 @@ impl Cluster {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let extra: Vec<String> = extra.iter().map(ToString::to_string).collect();
         let mut cluster = Self {
-            dir,
             nodes: Vec::new(),
+            dir,
             extra,
         };
         for i in 1..=nodes {
@@ -88,15 +100,14 @@ impl Cluster {
 
     /// Waits until every running node is READY and they all have the same ring, at rest.
     pub fn wait_ready(&self) {
-        let deadline = Instant::now() + READY_TIME;
         for node in self.nodes.iter().filter(|n| n.child.is_some()) {
-            node.wait_ready(deadline);
+            node.wait_ready(READY_TIME);
         }
         let same = || {
             let rings: Vec<_> = self.running().map(|n| n.status()["ring"].clone()).collect();
             rings.windows(2).all(|pair| pair[0] == pair[1])
         };
-        eventually(deadline, "all nodes have the same ring", same);
+        eventually(READY_TIME, "all nodes have the same ring", same);
     }
 
     pub fn running(&self) -> impl Iterator<Item = &Node> {
@@ -233,17 +244,9 @@ impl Node {
             .is_some_and(|a| a.status == 200)
     }
 
-    pub fn wait_ready(&self, deadline: Instant) {
-        while !self.is_ready() {
-            if Instant::now() > deadline {
-                panic!(
-                    "{} is not READY; its log:\n{}",
-                    self.name,
-                    tail(&self.log_text())
-                );
-            }
-            pause();
-        }
+    pub fn wait_ready(&self, time: Duration) {
+        let ready = format!("{} is READY", self.name);
+        eventually(time, &ready, || self.is_ready());
     }
 
     pub fn status(&self) -> Value {
@@ -275,21 +278,34 @@ fn tail(text: &str) -> String {
     lines[lines.len().saturating_sub(40)..].join("\n")
 }
 
+/// Copies a directory with everything in it.
+pub fn copy_tree(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a directory");
+    for entry in std::fs::read_dir(from).expect("a directory to copy") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("a type").is_dir() {
+            copy_tree(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("a copy");
+        }
+    }
+}
+
 /// An address of this machine that nobody listens on.
 pub fn free_address() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("its address").to_string()
 }
 
-/// Waits for something to become true; fails loudly when the deadline passes.
-pub fn eventually(deadline: Instant, what: &str, mut is_true: impl FnMut() -> bool) {
+/// Waits for something to become true; fails loudly when the time is over.
+pub fn eventually(time: Duration, what: &str, mut is_true: impl FnMut() -> bool) {
+    let deadline = Instant::now() + time;
     while !is_true() {
-        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        assert!(
+            Instant::now() < deadline,
+            "waited {time:?} in vain until {what}"
+        );
         pause();
     }
-}
-
-/// Between two looks at another process, which cannot be awaited.
-fn pause() {
-    thread::sleep(Duration::from_millis(20));
 }

@@ -162,8 +162,8 @@ pub(crate) fn owners(source: &Source) -> Vec<String> {
         out.push(format!("{path}: only the store keeper commits"));
     }
     let stores = code.contains(".store(") || code.contains(".rcu(") || code.contains(".swap(");
-    if !room.is_empty() && stores && uses(code, "ArcSwap") && !code.contains("struct RingPublisher")
-    {
+    let ring = code.contains("ArcSwap<View>") || code.contains("ArcSwap<Ring>");
+    if !room.is_empty() && stores && ring && !code.contains("struct RingPublisher") {
         out.push(format!("{path}: only RingPublisher replaces the ring"));
     }
     if room == "http" {

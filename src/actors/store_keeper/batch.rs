@@ -14,12 +14,10 @@ use crate::actors::ring_view::View;
 use crate::dynamo::key::Key;
 use crate::dynamo::quorum::Fault;
 use crate::dynamo::version::{Actor, Decided, Mint, Refused, decide, sync};
+use crate::limits::SIBLINGS_MAX;
 use crate::storage::{Change, Counts, EngineError};
 use crate::wire::record::encode_state_record;
 use crate::wire::state::{decode_state, encode_state};
-
-/// Live values of a key beyond which a write is refused one more.
-pub const MAX_SIBLINGS: usize = 100;
 
 /// What an operation is answered once its batch is committed.
 pub(super) struct Answer<T> {
@@ -124,7 +122,11 @@ impl<'a> Batch<'a> {
     /// # Errors
     /// [`EngineError`] when the engine failed; then the batch must not be committed.
     pub(super) fn mint(&mut self, mint: &ReplicaMint) -> Result<Answer<MintReply>, EngineError> {
-        let admitted = self.admit(&mint.key, &mint.terms);
+        let admitted = if self.view.doubtful {
+            Err(Fault::NotReady)
+        } else {
+            self.admit(&mint.key, &mint.terms)
+        };
         self.on_entry(&mint.key, admitted, |batch, entry| {
             batch.mint_on(entry, &mint.mint)
         })
@@ -232,7 +234,7 @@ impl<'a> Batch<'a> {
             Actor { incarnation, epoch }
         };
         Ok(
-            match decide(&entry.state, current, mint, MAX_SIBLINGS, open_epoch) {
+            match decide(&entry.state, current, mint, SIBLINGS_MAX, open_epoch) {
                 Ok(decided) => MintReply::Minted(minted(entry, decided)),
                 Err(Refused::AlreadyExists(s)) => MintReply::AlreadyExists(encode_state(&s)),
                 Err(Refused::NothingToDelete(s)) => MintReply::NothingToDelete(encode_state(&s)),

@@ -91,11 +91,20 @@ impl Store {
         if !is_amnesia(me, self.lease.next_epoch(), entry.minted, known, heard) {
             return Ok(());
         }
-        let renewed = Incarnation((self.random)());
-        self.save_identity(|identity| identity.incarnation = renewed)?;
-        warn!(self.log, "others know writes of this node that it does not know itself: its store \
-            has gone back in time, and it goes on under a new incarnation";
-            "quorate.incarnation_old" => %me, "quorate.incarnation" => %renewed);
+        self.renew(self.identity.boot)
+    }
+
+    /// Goes on under a new incarnation, and as this start or a later one.
+    pub(super) fn renew(&mut self, boot: u64) -> Result<(), EngineError> {
+        let (old, renewed) = (self.identity.incarnation, Incarnation((self.random)()));
+        self.save_identity(|identity| {
+            identity.incarnation = renewed;
+            identity.boot = identity.boot.max(boot);
+        })?;
+        warn!(self.log, "others know more of this node than it does itself: its store has gone \
+            back in time, and it goes on under a new incarnation";
+            "event.action" => "incarnation-renewed",
+            "quorate.incarnation_old" => %old, "quorate.incarnation" => %renewed);
         Ok(())
     }
 

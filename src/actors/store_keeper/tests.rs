@@ -13,6 +13,7 @@ use crate::actors::ring_view::View;
 use crate::actors::ring_view::tests::{id, ring};
 use crate::dynamo::key::Key;
 use crate::dynamo::version::{Context, State, WriteKind};
+use crate::limits::SIBLINGS_MAX;
 use crate::storage::{Change, Sync};
 use crate::wire::record::encode_record;
 use crate::wire::state::{decode_state, encode_state};
@@ -75,7 +76,7 @@ async fn what_was_not_minted_is_told_with_the_state() {
     let reply = run.mint(delete("absent", Context::empty())).await;
     let nothing = encode_state(&State::default());
     assert_eq!(reply, Ok(MintReply::NothingToDelete(nothing)));
-    for _ in 1..MAX_SIBLINGS {
+    for _ in 1..SIBLINGS_MAX {
         run.put("k", Context::empty()).await;
     }
     let reply = run.mint(put("k", "101", Context::empty())).await;

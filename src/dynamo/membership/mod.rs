@@ -2,6 +2,7 @@
 //! the life of one node from its first hello to its drain. Facts go in, effects come out; whoever
 //! calls does the talking, the timing and the storing.
 
+pub mod boots;
 pub mod lifecycle;
 pub mod promise;
 

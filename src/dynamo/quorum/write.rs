@@ -49,8 +49,8 @@ impl WriteQuorum {
     pub fn decide(&self) -> Decision {
         let mut decision = Decision::Done;
         for set in &self.sets {
-            let got = self.count(set, |o| o.is_ok());
-            let lost = self.count(set, |o| o.is_err());
+            let got = self.count(set, Result::is_ok);
+            let lost = self.count(set, Result::is_err);
             if set.owners.len() - lost < set.needed {
                 return Decision::Failed(Shortfall {
                     needed: set.needed,
@@ -83,7 +83,7 @@ impl WriteQuorum {
     pub fn shortfall(&self) -> Shortfall {
         let of = |s: &OwnerCount| Shortfall {
             needed: s.needed,
-            got: self.count(s, |o| o.is_ok()),
+            got: self.count(s, Result::is_ok),
         };
         let missing = |s: &Shortfall| s.needed.saturating_sub(s.got);
         self.sets
@@ -105,113 +105,55 @@ impl WriteQuorum {
 mod tests {
     use super::*;
 
-    fn ids(names: &[&str]) -> Vec<NodeId> {
-        names.iter().map(|n| NodeId::new(n).unwrap()).collect()
+    fn ids(names: &str) -> Vec<NodeId> {
+        names
+            .chars()
+            .map(|name| NodeId::new(&name.to_string()).unwrap())
+            .collect()
+    }
+
+    fn quorum(owners: &str, incoming: &str, w: usize) -> WriteQuorum {
+        let incoming = (!incoming.is_empty()).then(|| ids(incoming));
+        WriteQuorum::new(
+            &Placement {
+                owners: ids(owners),
+                incoming,
+            },
+            w,
+        )
     }
 
     fn failed(needed: usize, got: usize) -> Decision {
         Decision::Failed(Shortfall { needed, got })
     }
 
+    /// Owners, incoming owners, W, outcomes in order (`+` acknowledged, `-` failed), decision.
     #[test]
     fn decisions_follow_the_table() {
-        const E: Result<(), Fault> = Err(Fault::Unreachable);
-        type Row<'a> = (
-            &'a [&'a str],
-            &'a [&'a str],
-            usize,
-            &'a [(&'a str, Result<(), Fault>)],
-            Decision,
-        );
-        let rows: &[Row<'_>] = &[
-            (&["a", "b", "c"], &[], 2, &[("a", Ok(()))], Decision::Wait),
-            (
-                &["a", "b", "c"],
-                &[],
-                2,
-                &[("a", Ok(())), ("a", Ok(()))],
-                Decision::Wait,
-            ),
-            (
-                &["a", "b", "c"],
-                &[],
-                2,
-                &[("a", Ok(())), ("b", Ok(()))],
-                Decision::Done,
-            ),
-            (
-                &["a", "b", "c"],
-                &[],
-                2,
-                &[("a", E), ("b", Ok(()))],
-                Decision::Wait,
-            ),
-            (
-                &["a", "b", "c"],
-                &[],
-                2,
-                &[("a", E), ("b", E)],
-                failed(2, 0),
-            ),
-            (
-                &["a", "b", "c"],
-                &[],
-                2,
-                &[("a", E), ("a", Ok(())), ("b", Ok(()))],
-                Decision::Done,
-            ),
-            (
-                &["a", "b", "c"],
-                &[],
-                9,
-                &[("a", Ok(())), ("b", Ok(()))],
-                Decision::Wait,
-            ),
-            (
-                &["a", "b", "c"],
-                &[],
-                2,
-                &[("x", Ok(())), ("y", Ok(()))],
-                Decision::Wait,
-            ),
-            (&["a"], &[], 2, &[("a", Ok(()))], Decision::Done),
+        let rows = [
+            ("abc", "", 2, "a+", Decision::Wait),
+            ("abc", "", 2, "a+a+", Decision::Wait),
+            ("abc", "", 2, "a+b+", Decision::Done),
+            ("abc", "", 2, "a-b+", Decision::Wait),
+            ("abc", "", 2, "a-b-", failed(2, 0)),
+            ("abc", "", 2, "a-a+b+", Decision::Done),
+            ("abc", "", 9, "a+b+", Decision::Wait),
+            ("abc", "", 2, "x+y+", Decision::Wait),
+            ("a", "", 2, "a+", Decision::Done),
             // A move needs both sets: c acknowledges only for the old one, d only for the new.
-            (
-                &["a", "b", "c"],
-                &["a", "b", "d"],
-                2,
-                &[("a", Ok(())), ("c", Ok(()))],
-                Decision::Wait,
-            ),
-            (
-                &["a", "b", "c"],
-                &["a", "b", "d"],
-                2,
-                &[("a", Ok(())), ("b", Ok(()))],
-                Decision::Done,
-            ),
-            (
-                &["a", "b", "c"],
-                &["a", "b", "d"],
-                2,
-                &[("a", E), ("d", E)],
-                failed(2, 0),
-            ),
+            ("abc", "abd", 2, "a+c+", Decision::Wait),
+            ("abc", "abd", 2, "a+b+", Decision::Done),
+            ("abc", "abd", 2, "a-d-", failed(2, 0)),
         ];
         for (owners, incoming, w, outcomes, expected) in rows {
-            let incoming = (!incoming.is_empty()).then(|| ids(incoming));
-            let mut quorum = WriteQuorum::new(
-                &Placement {
-                    owners: ids(owners),
-                    incoming,
-                },
-                *w,
-            );
+            let mut quorum = quorum(owners, incoming, w);
             let mut last = quorum.decide();
-            for (node, outcome) in *outcomes {
-                last = quorum.record(&NodeId::new(node).unwrap(), *outcome);
+            for outcome in outcomes.as_bytes().chunks(2) {
+                let node = ids(&char::from(outcome[0]).to_string()).remove(0);
+                let acked = outcome[1] == b'+';
+                last = quorum.record(&node, acked.then_some(()).ok_or(Fault::Unreachable));
             }
-            assert_eq!(last, *expected, "{owners:?} W={w} {outcomes:?}");
+            assert_eq!(last, expected, "{owners}/{incoming} W={w} {outcomes}");
         }
     }
 
@@ -231,17 +173,10 @@ mod tests {
             Fault::TimedOut,
         ];
         for fault in all {
-            let placement = Placement {
-                owners: ids(&["a", "b", "c"]),
-                incoming: None,
-            };
-            let mut quorum = WriteQuorum::new(&placement, 2);
-            quorum.record(&NodeId::new("a").unwrap(), Err(fault));
-            assert_eq!(
-                quorum.record(&NodeId::new("b").unwrap(), Err(fault)),
-                failed(2, 0),
-                "{fault:?}"
-            );
+            let mut quorum = quorum("abc", "", 2);
+            quorum.record(&ids("a")[0], Err(fault));
+            let second = quorum.record(&ids("b")[0], Err(fault));
+            assert_eq!(second, failed(2, 0), "{fault:?}");
         }
     }
 }

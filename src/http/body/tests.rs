@@ -1,3 +1,5 @@
+//! Bodies that are taken, byte for byte, and bodies that are refused.
+
 use actix_web::http::header::{HeaderName, HeaderValue};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Clocks come back as they were given, and nothing else does.
+
 use bytes::Bytes;
 use proptest::prelude::*;
 

@@ -1,0 +1,135 @@
+//! What the actors of a node share, and how those that are one of a kind are started.
+
+use std::sync::Arc;
+
+use actix::{Actor, Addr, Arbiter};
+use arc_swap::ArcSwapOption;
+use slog::{Logger, o};
+use tokio::sync::{mpsc, watch};
+
+use crate::actors::giver::Giver;
+use crate::actors::handle::Readiness;
+use crate::actors::handoff::{Handoff, HandoffParts};
+use crate::actors::health::HealthBoard;
+use crate::actors::life_view::{LifePublisher, LifeView};
+use crate::actors::lifecycle::{Lifecycle, LifecycleParts, Past};
+use crate::actors::link::Link;
+use crate::actors::local_reader::LocalRecords;
+use crate::actors::prober::Prober;
+use crate::actors::readiness_keeper::{ReadinessKeeper, ReadinessParts};
+use crate::actors::ring_keeper::RingKeeper;
+use crate::actors::ring_view::RingView;
+use crate::actors::store_keeper::StoreKeeper;
+use crate::actors::worker::Quorums;
+use crate::config::Config;
+use crate::dynamo::membership::lifecycle::{Me, Refusal};
+use crate::wire::clock::ClockCodec;
+use crate::wire::proof::PeerProof;
+
+/// What the actors of a node, and its workers, have in common.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) view: RingView,
+    pub(super) life: LifeView,
+    pub(super) health: HealthBoard,
+    pub(super) quorums: Quorums,
+    pub(super) records: LocalRecords,
+    pub(super) store: Addr<StoreKeeper>,
+    pub(super) ring_keeper: Addr<RingKeeper>,
+    pub(super) clocks: Arc<ArcSwapOption<ClockCodec>>,
+    pub(super) is_ready: watch::Receiver<Readiness>,
+    pub(super) proof: PeerProof,
+    pub(super) log: Logger,
+}
+
+/// What only the lifecycle gets: who this node is, what it remembers, where its state goes, and
+/// where it says that it cannot take part.
+pub(super) type LifeBegins = (Me, Past, LifePublisher, mpsc::Sender<Refusal>);
+
+impl Shared {
+    pub(super) fn start_lifecycle(
+        &self,
+        thread: &Arbiter,
+        config: &Config,
+        (me, past, publisher, exit): LifeBegins,
+    ) -> Addr<Lifecycle> {
+        let (shared, seeds) = (self.clone(), config.seeds.clone());
+        Lifecycle::start_in_arbiter(&thread.handle(), move |_| {
+            let parts = LifecycleParts {
+                seeds,
+                link: Link::new(shared.proof),
+                ring_keeper: shared.ring_keeper,
+                store: shared.store,
+                dice: random_u64,
+                exit,
+                log: named(&shared.log, "lifecycle"),
+            };
+            Lifecycle::new(me, shared.view.load().ring.clone(), past, publisher, parts)
+        })
+    }
+
+    pub(super) fn start_prober(&self, thread: &Arbiter) {
+        let shared = self.clone();
+        Prober::start_in_arbiter(&thread.handle(), move |_| {
+            Prober::new(shared.view, shared.health, Link::new(shared.proof))
+        });
+    }
+
+    pub(super) fn start_readiness(
+        &self,
+        thread: &Arbiter,
+        config: &Config,
+        readiness: watch::Sender<Readiness>,
+    ) -> Addr<ReadinessKeeper> {
+        let parts = ReadinessParts {
+            view: self.view.clone(),
+            life: self.life.clone(),
+            health: self.health.clone(),
+            quorums: self.quorums,
+            store: self.store.clone(),
+            secret: config.cluster_secret.expose().into(),
+            clocks: self.clocks.clone(),
+            readiness,
+            log: named(&self.log, "readiness"),
+        };
+        ReadinessKeeper::start_in_arbiter(&thread.handle(), |_| ReadinessKeeper::new(parts))
+    }
+
+    pub(super) fn start_handoff(
+        &self,
+        thread: &Arbiter,
+        lifecycle: Addr<Lifecycle>,
+    ) -> Addr<Handoff> {
+        let shared = self.clone();
+        Handoff::start_in_arbiter(&thread.handle(), move |_| {
+            let parts = HandoffParts {
+                view: shared.view,
+                link: Link::new(shared.proof),
+                records: shared.records,
+                store: shared.store,
+                ring_keeper: shared.ring_keeper,
+                quorums: shared.quorums,
+                log: named(&shared.log, "handoff"),
+            };
+            Handoff::new(parts, lifecycle.recipient())
+        })
+    }
+
+    pub(super) fn start_giver(&self, thread: &Arbiter) -> Addr<Giver> {
+        let (view, records) = (self.view.clone(), self.records.clone());
+        Giver::start_in_arbiter(&thread.handle(), |_| Giver::new(records, view))
+    }
+}
+
+pub(super) fn named(log: &Logger, logger: &'static str) -> Logger {
+    log.new(o!("log.logger" => logger))
+}
+
+/// From the operating system, which has no way to fail here that would leave anything to do.
+#[expect(
+    clippy::expect_used,
+    reason = "without randomness no incarnation is unique"
+)]
+pub(super) fn random_u64() -> u64 {
+    getrandom::u64().expect("the operating system's random numbers")
+}

@@ -1,0 +1,137 @@
+//! Messages survive the way, and nonsense is refused.
+
+use proptest::prelude::{any, proptest};
+
+use super::*;
+use crate::dynamo::node_id::Incarnation;
+use crate::dynamo::version::{Actor, Dot};
+
+fn context() -> Context {
+    let actor = Actor {
+        incarnation: Incarnation(7),
+        epoch: 3,
+    };
+    Context::from_parts(vec![(actor, 2)], vec![Dot { actor, n: 9 }])
+}
+
+fn op(action: Action, set: OwnerSet) -> Op {
+    let key = Key::new(Bytes::from_static(b"k\xff")).unwrap();
+    Op {
+        key,
+        set,
+        left: Duration::from_millis(1500),
+        action,
+    }
+}
+
+fn mint(kind: WriteKind, body: Body, merged: Option<State>) -> Mint {
+    let request = RequestId {
+        id: u128::MAX - 5,
+        fingerprint: 42,
+    };
+    Mint {
+        kind,
+        seen: context(),
+        body,
+        request,
+        remember: merged.is_some(),
+        merged,
+    }
+}
+
+#[test]
+fn batches_arrive_as_they_were_sent() {
+    let merged = State {
+        context: context(),
+        ..State::default()
+    };
+    let value = Body::Value(Bytes::from_static(b"{\"a\":1}"));
+    let ops = vec![
+        op(Action::Read, OwnerSet::Incoming),
+        op(
+            Action::Write(Bytes::from_static(b"state")),
+            OwnerSet::Current,
+        ),
+        op(Action::Write(Bytes::new()), OwnerSet::Current),
+        op(
+            Action::Mint(mint(WriteKind::Put, value.clone(), None)),
+            OwnerSet::Current,
+        ),
+        op(
+            Action::Mint(mint(WriteKind::Create, value, Some(merged))),
+            OwnerSet::Current,
+        ),
+        op(
+            Action::Mint(mint(WriteKind::Delete, Body::Tombstone, None)),
+            OwnerSet::Current,
+        ),
+    ];
+    let batch = Batch { epoch: 12, ops };
+    assert_eq!(
+        Batch::decode(&batch.encode().unwrap().into()).unwrap(),
+        batch
+    );
+}
+
+#[test]
+fn replies_arrive_as_they_were_sent() {
+    let state = Bytes::from_static(b"state");
+    let results = vec![
+        Ok(Done::Read(None)),
+        Ok(Done::Read(Some(state.clone()))),
+        Ok(Done::Written),
+        Ok(Done::Minted(state.clone(), context(), 2)),
+        Ok(Done::AlreadyExists(state.clone())),
+        Ok(Done::NothingToDelete(state.clone())),
+        Ok(Done::TooManySiblings(state)),
+        Ok(Done::RequestReused),
+        Err(Fault::StaleRing),
+        Err(Fault::RingBehind),
+        Err(Fault::NotOwner),
+        Err(Fault::NotReady),
+        Err(Fault::Flipped),
+        Err(Fault::Overloaded),
+        Err(Fault::StorageFull),
+        Err(Fault::Unreachable),
+        Err(Fault::Broken),
+        Err(Fault::TimedOut),
+    ];
+    let reply = BatchReply { epoch: 13, results };
+    assert_eq!(
+        BatchReply::decode(&reply.encode().unwrap().into()).unwrap(),
+        reply
+    );
+}
+
+/// What this version sends, so that a change of the format is seen.
+#[test]
+fn the_format_on_the_wire_is_frozen() {
+    let golden = include_str!("../../../tests/golden/batch-v1.hex").trim();
+    let value = Body::Value(Bytes::from_static(b"1"));
+    let ops = vec![
+        op(Action::Read, OwnerSet::Incoming),
+        op(
+            Action::Write(Bytes::from_static(b"state")),
+            OwnerSet::Current,
+        ),
+        op(
+            Action::Mint(mint(WriteKind::Put, value, None)),
+            OwnerSet::Current,
+        ),
+    ];
+    let batch = Batch { epoch: 12, ops };
+    let bytes: Vec<u8> = (0..golden.len() / 2)
+        .map(|i| u8::from_str_radix(&golden[2 * i..2 * i + 2], 16).unwrap())
+        .collect();
+    assert_eq!(batch.encode().unwrap(), bytes);
+    assert_eq!(Batch::decode(&bytes.into()).unwrap(), batch);
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_are_refused_without_a_panic(bytes in any::<Vec<u8>>()) {
+        let bytes = Bytes::from(bytes);
+        assert!(Batch::decode(&bytes).is_err() || !bytes.is_empty());
+        assert!(BatchReply::decode(&bytes).is_err() || !bytes.is_empty());
+    }
+}
