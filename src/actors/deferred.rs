@@ -2,25 +2,30 @@
 //! answers when the work is done, at the price of one allocation and no task.
 
 use std::cell::Cell;
+use std::fmt;
 use std::rc::Rc;
 
 use actix::dev::{MessageResponse, OneshotSender};
 use actix::{Actor, Message};
 
 /// A handler's result that is not there yet.
-pub struct Deferred<T>(Slot<T>);
+pub struct Deferred<T>(Rc<Cell<Slot<T>>>);
 
 /// The other end of a [`Deferred`]. Dropped unused, it tells the sender that the mailbox is
 /// closed.
-pub struct Reply<T>(Slot<T>);
+pub struct Reply<T>(Rc<Cell<Slot<T>>>);
 
-type Slot<T> = Rc<Cell<Option<OneshotSender<T>>>>;
+enum Slot<T> {
+    Empty,
+    Asked(OneshotSender<T>),
+    Answered(T),
+}
 
 impl<T> Deferred<T> {
-    /// Both ends. The reply can be sent once the handler has returned this, not before.
+    /// Both ends.
     #[must_use]
     pub fn new() -> (Reply<T>, Self) {
-        let slot = Slot::default();
+        let slot = Rc::new(Cell::new(Slot::Empty));
         (Reply(Rc::clone(&slot)), Self(slot))
     }
 }
@@ -28,9 +33,16 @@ impl<T> Deferred<T> {
 impl<T> Reply<T> {
     /// Answers. Whoever asked may have gone; what was asked is done all the same.
     pub fn send(self, value: T) {
-        if let Some(sender) = self.0.take() {
-            drop(sender.send(value));
+        match self.0.replace(Slot::Empty) {
+            Slot::Asked(sender) => drop(sender.send(value)),
+            Slot::Empty | Slot::Answered(_) => self.0.set(Slot::Answered(value)),
         }
+    }
+}
+
+impl<T> fmt::Debug for Reply<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reply")
     }
 }
 
@@ -40,6 +52,10 @@ where
     M: Message,
 {
     fn handle(self, _: &mut A::Context, sender: Option<OneshotSender<M::Result>>) {
-        self.0.set(sender);
+        match (self.0.replace(Slot::Empty), sender) {
+            (Slot::Answered(value), Some(sender)) => drop(sender.send(value)),
+            (Slot::Empty | Slot::Asked(_), Some(sender)) => self.0.set(Slot::Asked(sender)),
+            (_, None) => {}
+        }
     }
 }

@@ -1,5 +1,7 @@
-//! One other node, as a replica. Operations that arrive while batches are in flight are sent
+//! One other node, as a replica. Operations that arrive while a batch is in flight are sent
 //! together as the next one: no timer, no added wait when idle, few calls when busy.
+//!
+//! Reads have a lane of their own, because a batch of writes is answered only after a sync.
 
 #[cfg(test)]
 mod tests;
@@ -17,6 +19,7 @@ use slog::{Logger, debug};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
+use super::deferred::{Deferred, Reply};
 use super::health::Health;
 use super::link::{Link, LinkError};
 use super::replica::{MintReply, Minted, ReadReply, ReplicaMint, ReplicaRead, ReplicaWrite, Terms};
@@ -30,9 +33,6 @@ use crate::limits::{MAX_BATCH_BYTES, MAX_BATCH_OPS, MAX_PEER_QUEUE};
 use crate::wire::peer::{Action, Batch, BatchReply, Done, Op};
 use crate::wire::ring::{decode_ring, encode_ring};
 
-/// Batches under way to one node from one worker. The second keeps the way busy while the answer
-/// to the first is taken in; more would only make the batches smaller.
-const MAX_BATCHES: usize = 2;
 /// How long the exchange of a ring may take, beside an operation.
 const RING_TIME: Duration = Duration::from_secs(1);
 
@@ -55,17 +55,35 @@ pub struct Peer {
     id: NodeId,
     parts: PeerParts,
     health: Arc<Health>,
-    queue: VecDeque<Queued>,
-    in_flight: usize,
+    reads: Lane,
+    writes: Lane,
     flush_is_due: bool,
 }
+
+/// Operations that travel together, one batch at a time: more would only make the batches smaller.
+#[derive(Debug, Default)]
+struct Lane {
+    queue: VecDeque<Queued>,
+    is_busy: bool,
+}
+
+/// Gives one of the two lanes of a peer.
+type Pick = fn(&mut Peer) -> &mut Lane;
 
 #[derive(Debug)]
 struct Queued {
     key: Key,
     action: Action,
     terms: Terms,
-    reply: oneshot::Sender<Result<Done, Fault>>,
+    reply: ReplyTo,
+}
+
+/// Whom to give the outcome.
+#[derive(Debug)]
+enum ReplyTo {
+    Read(Reply<Result<ReadReply, Fault>>),
+    Write(Reply<Result<(), Fault>>),
+    Mint(oneshot::Sender<Result<MintReply, Fault>>),
 }
 
 /// Sends what is queued, once the mailbox has been emptied into the queue.
@@ -81,57 +99,78 @@ impl Peer {
             id,
             parts,
             health,
-            queue: VecDeque::new(),
-            in_flight: 0,
+            reads: Lane::default(),
+            writes: Lane::default(),
             flush_is_due: false,
         }
     }
 
-    fn enqueue(
-        &mut self,
-        key: Key,
-        action: Action,
-        terms: Terms,
-        ctx: &mut Context<Self>,
-    ) -> ResponseFuture<Result<Done, Fault>> {
-        if self.queue.len() >= MAX_PEER_QUEUE {
-            return Box::pin(std::future::ready(Err(Fault::Overloaded)));
+    fn enqueue(&mut self, pick: Pick, queued: Queued, ctx: &mut Context<Self>) {
+        let queue = &mut pick(self).queue;
+        if queue.len() >= MAX_PEER_QUEUE {
+            return queued.reply.give(Err(Fault::Overloaded));
         }
-        let (reply, outcome) = oneshot::channel();
-        self.queue.push_back(Queued {
-            key,
-            action,
-            terms,
-            reply,
-        });
+        queue.push_back(queued);
         if !self.flush_is_due {
             self.flush_is_due = true;
             ctx.notify(Flush);
         }
-        Box::pin(async move {
-            match timeout_at(terms.deadline, outcome).await {
-                Ok(Ok(outcome)) => outcome,
-                Ok(Err(_dropped)) => Err(Fault::Broken),
-                Err(_elapsed) => Err(Fault::TimedOut),
-            }
-        })
     }
 
-    fn flush(&mut self, ctx: &mut Context<Self>) {
-        while self.in_flight < MAX_BATCHES {
-            let batch = self.next_batch();
-            let Some(epoch) = batch.first().map(|queued| queued.terms.epoch) else {
-                return;
-            };
-            self.in_flight += 1;
-            let sent = self.exchange(epoch, batch).into_actor(self);
-            ctx.spawn(sent.map(|(), act, ctx| {
-                act.in_flight -= 1;
-                act.flush(ctx);
-            }));
+    fn send_next(&mut self, pick: Pick, ctx: &mut Context<Self>) {
+        let lane = pick(self);
+        if lane.is_busy {
+            return;
+        }
+        let batch = lane.next_batch();
+        let Some(epoch) = batch.first().map(|queued| queued.terms.epoch) else {
+            return;
+        };
+        lane.is_busy = true;
+        let sent = self.exchange(epoch, batch).into_actor(self);
+        ctx.spawn(sent.map(move |(), act, ctx| {
+            pick(act).is_busy = false;
+            act.send_next(pick, ctx);
+        }));
+    }
+
+    fn exchange(&self, epoch: u64, batch: Vec<Queued>) -> impl Future<Output = ()> + use<> {
+        let (parts, id, health) = (self.parts.clone(), self.id.clone(), self.health.clone());
+        async move {
+            let started = Instant::now();
+            let mut ops = Vec::with_capacity(batch.len());
+            let mut replies = Vec::with_capacity(batch.len());
+            let mut left = Duration::ZERO;
+            for queued in batch {
+                let (key, action, terms) = (queued.key, queued.action, queued.terms);
+                let op_left = terms.deadline.saturating_duration_since(started);
+                left = left.max(op_left);
+                ops.push(Op {
+                    key,
+                    set: terms.set,
+                    left: op_left,
+                    action,
+                });
+                replies.push(queued.reply);
+            }
+            let batch = Batch { epoch, ops };
+            let outcome = parts.send(&id, &batch, left).await;
+            match &outcome {
+                Ok(_) => health.answered(started.elapsed()),
+                Err(_) => health.failed(),
+            }
+            let results = outcome.unwrap_or_else(|error| {
+                debug!(parts.log, "a batch failed"; "peer" => %id, "error" => %error);
+                vec![Err(Fault::from(&error)); replies.len()]
+            });
+            for (reply, result) in replies.into_iter().zip(results) {
+                reply.give(result);
+            }
         }
     }
+}
 
+impl Lane {
     /// Takes from the queue what fits into one message: operations of one epoch whose answer is
     /// still of use.
     fn next_batch(&mut self) -> Vec<Queued> {
@@ -147,54 +186,47 @@ impl Peer {
             let Some(next) = self.queue.pop_front() else {
                 break;
             };
-            if next.terms.deadline > now && !next.reply.is_closed() {
+            if next.terms.deadline > now {
                 bytes += next.action.size();
                 batch.push(next);
+            } else {
+                next.reply.give(Err(Fault::TimedOut));
             }
         }
         batch
     }
+}
 
-    fn exchange(&self, epoch: u64, batch: Vec<Queued>) -> impl Future<Output = ()> + use<> {
-        let (parts, id, health) = (self.parts.clone(), self.id.clone(), self.health.clone());
-        async move {
-            let started = Instant::now();
-            let mut ops = Vec::with_capacity(batch.len());
-            let mut replies = Vec::with_capacity(batch.len());
-            let mut left = Duration::ZERO;
-            for Queued {
-                key,
-                action,
-                terms,
-                reply,
-            } in batch
-            {
-                let op_left = terms.deadline.saturating_duration_since(started);
-                left = left.max(op_left);
-                ops.push(Op {
-                    key,
-                    set: terms.set,
-                    left: op_left,
-                    action,
-                });
-                replies.push(reply);
-            }
-            let batch = Batch { epoch, ops };
-            let outcome = parts.send(&id, &batch, left).await;
-            match &outcome {
-                Ok(_) => health.answered(started.elapsed()),
-                Err(_) => health.failed(),
-            }
-            let results = outcome.unwrap_or_else(|error| {
-                debug!(parts.log, "a batch failed"; "peer" => %id, "error" => %error);
-                vec![Err(Fault::from(&error)); replies.len()]
-            });
-            for (reply, result) in replies.into_iter().zip(results) {
-                if reply.send(result).is_err() {
-                    debug!(parts.log, "nobody waits for a reply"; "peer" => %id);
-                }
-            }
+impl ReplyTo {
+    /// An answer to another question than the one asked is none.
+    fn give(self, outcome: Result<Done, Fault>) {
+        match self {
+            Self::Read(reply) => reply.send(match outcome {
+                Ok(Done::Read(state)) => Ok(state),
+                other => Err(other.err().unwrap_or(Fault::Broken)),
+            }),
+            Self::Write(reply) => reply.send(match outcome {
+                Ok(Done::Written) => Ok(()),
+                other => Err(other.err().unwrap_or(Fault::Broken)),
+            }),
+            // Whoever asked may have asked the next owner meanwhile.
+            Self::Mint(reply) => drop(reply.send(outcome.and_then(mint_reply))),
         }
+    }
+}
+
+fn mint_reply(done: Done) -> Result<MintReply, Fault> {
+    match done {
+        Done::Minted(state, answer, siblings) => Ok(MintReply::Minted(Minted {
+            state,
+            answer,
+            siblings,
+        })),
+        Done::AlreadyExists(state) => Ok(MintReply::AlreadyExists(state)),
+        Done::NothingToDelete(state) => Ok(MintReply::NothingToDelete(state)),
+        Done::TooManySiblings(state) => Ok(MintReply::TooManySiblings(state)),
+        Done::RequestReused => Ok(MintReply::RequestReused),
+        Done::Read(_) | Done::Written => Err(Fault::Broken),
     }
 }
 
@@ -299,65 +331,63 @@ impl Handler<Flush> for Peer {
 
     fn handle(&mut self, _: Flush, ctx: &mut Self::Context) {
         self.flush_is_due = false;
-        self.flush(ctx);
+        self.send_next(|peer| &mut peer.reads, ctx);
+        self.send_next(|peer| &mut peer.writes, ctx);
     }
 }
 
+// Whoever reads or writes has a deadline of its own, and it is that of the operation.
+
 impl Handler<ReplicaRead> for Peer {
-    type Result = ResponseFuture<Result<ReadReply, Fault>>;
+    type Result = Deferred<Result<ReadReply, Fault>>;
 
     fn handle(&mut self, msg: ReplicaRead, ctx: &mut Self::Context) -> Self::Result {
-        let outcome = self.enqueue(msg.key, Action::Read, msg.terms, ctx);
-        Box::pin(async move {
-            match outcome.await? {
-                Done::Read(state) => Ok(state),
-                Done::Written
-                | Done::Minted(..)
-                | Done::AlreadyExists(_)
-                | Done::NothingToDelete(_)
-                | Done::TooManySiblings(_)
-                | Done::RequestReused => Err(Fault::Broken),
-            }
-        })
+        let (reply, deferred) = Deferred::new();
+        let queued = Queued {
+            key: msg.key,
+            action: Action::Read,
+            terms: msg.terms,
+            reply: ReplyTo::Read(reply),
+        };
+        self.enqueue(|peer| &mut peer.reads, queued, ctx);
+        deferred
     }
 }
 
 impl Handler<ReplicaWrite> for Peer {
-    type Result = ResponseFuture<Result<(), Fault>>;
+    type Result = Deferred<Result<(), Fault>>;
 
     fn handle(&mut self, msg: ReplicaWrite, ctx: &mut Self::Context) -> Self::Result {
-        let outcome = self.enqueue(msg.key, Action::Write(msg.state), msg.terms, ctx);
-        Box::pin(async move {
-            match outcome.await? {
-                Done::Written => Ok(()),
-                Done::Read(_)
-                | Done::Minted(..)
-                | Done::AlreadyExists(_)
-                | Done::NothingToDelete(_)
-                | Done::TooManySiblings(_)
-                | Done::RequestReused => Err(Fault::Broken),
-            }
-        })
+        let (reply, deferred) = Deferred::new();
+        let queued = Queued {
+            key: msg.key,
+            action: Action::Write(msg.state),
+            terms: msg.terms,
+            reply: ReplyTo::Write(reply),
+        };
+        self.enqueue(|peer| &mut peer.writes, queued, ctx);
+        deferred
     }
 }
 
 impl Handler<ReplicaMint> for Peer {
     type Result = ResponseFuture<Result<MintReply, Fault>>;
 
+    /// Other than the rest, a mint must be given up in time for the next owner to be asked.
     fn handle(&mut self, msg: ReplicaMint, ctx: &mut Self::Context) -> Self::Result {
-        let outcome = self.enqueue(msg.key, Action::Mint(msg.mint), msg.terms, ctx);
+        let (reply, outcome) = oneshot::channel();
+        let queued = Queued {
+            key: msg.key,
+            action: Action::Mint(msg.mint),
+            terms: msg.terms,
+            reply: ReplyTo::Mint(reply),
+        };
+        self.enqueue(|peer| &mut peer.writes, queued, ctx);
         Box::pin(async move {
-            match outcome.await? {
-                Done::Minted(state, answer, siblings) => Ok(MintReply::Minted(Minted {
-                    state,
-                    answer,
-                    siblings,
-                })),
-                Done::AlreadyExists(state) => Ok(MintReply::AlreadyExists(state)),
-                Done::NothingToDelete(state) => Ok(MintReply::NothingToDelete(state)),
-                Done::TooManySiblings(state) => Ok(MintReply::TooManySiblings(state)),
-                Done::RequestReused => Ok(MintReply::RequestReused),
-                Done::Read(_) | Done::Written => Err(Fault::Broken),
+            match timeout_at(msg.terms.deadline, outcome).await {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(_dropped)) => Err(Fault::Broken),
+                Err(_elapsed) => Err(Fault::TimedOut),
             }
         })
     }

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
-use slog::{Logger, debug, warn};
+use slog::{debug, warn};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::replica::{ReadReply, ReplicaRead, ReplicaWrite, Terms};
 use super::request::{Applied, Failure, Read, ReadAnswer};
 use super::ring_view::View;
-use super::worker::Worker;
+use super::worker::{RequestLog, Worker};
 use crate::dynamo::key::Key;
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::quorum::{Decision, Fault, ReadFollowUp, ReadQuorum, Shortfall};
@@ -40,7 +40,7 @@ pub struct ReadCoordinator {
     needed: usize,
     deadline: Instant,
     reply: Option<ReadReplyTo>,
-    log: Logger,
+    log: RequestLog,
     view: Arc<View>,
     set: OwnerSet,
     restarts: u32,
@@ -149,12 +149,12 @@ impl ReadCoordinator {
         let outcome = outcome.and_then(|reply| match reply {
             None => Ok(State::default()),
             Some(bytes) => decode_state(&bytes).map_err(|error| {
-                warn!(self.log, "a state does not decode"; "peer" => %node, "error" => %error);
+                warn!(self.log.open(), "a state does not decode"; "peer" => %node, "error" => %error);
                 Fault::Broken
             }),
         });
         if let Err(fault) = &outcome {
-            debug!(self.log, "a replica did not answer"; "peer" => %node, "fault" => ?fault);
+            debug!(self.log.open(), "a replica did not answer"; "peer" => %node, "fault" => ?fault);
             self.ask_next(ctx);
         }
         let decision = self.quorum.record(node, outcome);
@@ -224,7 +224,7 @@ impl ReadCoordinator {
             deadline,
         };
         for node in stale {
-            debug!(self.log, "repairing a replica that was behind"; "peer" => %node);
+            debug!(self.log.open(), "repairing a replica that was behind"; "peer" => %node);
             let (key, state) = (self.key.clone(), state.clone());
             self.worker
                 .replica(&node)
@@ -242,7 +242,7 @@ impl ReadCoordinator {
         if let Some(reply) = self.reply.take()
             && reply.send(answer).is_err()
         {
-            debug!(self.log, "the client went away before its answer");
+            debug!(self.log.open(), "the client went away before its answer");
         }
     }
 }

@@ -133,10 +133,27 @@ impl Worker {
     }
 
     /// The logger of one request.
-    pub fn request_log(&self, options: &Options) -> Logger {
-        self.0
-            .log
-            .new(o!("trace.id" => options.correlation.to_string()))
+    #[must_use]
+    pub fn request_log(&self, options: &Options) -> RequestLog {
+        RequestLog {
+            parent: self.0.log.clone(),
+            correlation: Arc::clone(&options.correlation),
+        }
+    }
+}
+
+/// The logger of one request, made when it is needed, since most requests write no line.
+#[derive(Debug, Clone)]
+pub struct RequestLog {
+    parent: Logger,
+    correlation: Arc<str>,
+}
+
+impl RequestLog {
+    /// A logger that names the request in every line.
+    pub fn open(&self) -> Logger {
+        let correlation = self.correlation.to_string();
+        self.parent.new(o!("trace.id" => correlation))
     }
 }
 

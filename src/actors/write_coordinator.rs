@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use actix::prelude::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use bytes::Bytes;
-use slog::{Logger, debug, warn};
+use slog::{debug, warn};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -20,7 +20,7 @@ use super::read_coordinator::ReadCoordinator;
 use super::replica::{MintReply, Minted, ReplicaMint, ReplicaWrite, Terms};
 use super::request::{Applied, Failure, Read, ReadAnswer, Write, WriteAnswer};
 use super::ring_view::View;
-use super::worker::Worker;
+use super::worker::{RequestLog, Worker};
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::quorum::{Acks, Decision, Fault, Shortfall, WriteQuorum};
 use crate::dynamo::ring::{OwnerSet, Placement, Ring};
@@ -40,7 +40,7 @@ pub struct WriteCoordinator {
     needed: usize,
     deadline: Instant,
     reply: Option<oneshot::Sender<Result<WriteAnswer, Failure>>>,
-    log: Logger,
+    log: RequestLog,
     view: Arc<View>,
     ring_changes: u32,
     /// What the quorum read saw, when the write's rule needs one.
@@ -227,7 +227,7 @@ impl WriteCoordinator {
             Ok(MintReply::RequestReused) => self.fail(Failure::RequestReused, ctx),
             Err(fault) if fault.is_about_the_ring() && self.follow_ring() => self.plan_mint(ctx),
             Err(fault) => {
-                debug!(self.log, "a mint failed"; "peer" => %minter, "fault" => ?fault);
+                debug!(self.log.open(), "a mint failed"; "peer" => %minter, "fault" => ?fault);
                 self.doubtful |= fault.may_have_applied();
                 self.quorum.record(minter, Err(fault));
                 match self.view.ring.clone() {
@@ -251,7 +251,7 @@ impl WriteCoordinator {
         match decode_state(state) {
             Ok(state) => self.fail(failure(state, acks), ctx),
             Err(error) => {
-                warn!(self.log, "a minter's state does not decode"; "error" => %error);
+                warn!(self.log.open(), "a minter's state does not decode"; "error" => %error);
                 self.fail_short(self.quorum.shortfall(), ctx);
             }
         }
@@ -309,7 +309,7 @@ impl WriteCoordinator {
             return self.decide(self.quorum.decide(), ctx);
         }
         if let Err(fault) = outcome {
-            debug!(self.log, "a replica did not take a write"; "peer" => %node, "fault" => ?fault);
+            debug!(self.log.open(), "a replica did not take a write"; "peer" => %node, "fault" => ?fault);
         }
         // Under a newer ring every replica was asked anew; what failed under an older one says
         // nothing about that.
@@ -364,7 +364,7 @@ impl WriteCoordinator {
     fn warn_of_siblings(&self, siblings: usize) {
         if siblings >= SIBLINGS_WARN && self.reply.is_some() {
             let hash = format!("{:016x}", self.write.key.hash().as_u64());
-            warn!(self.log, "a key has many siblings: its writers do not merge what they read";
+            warn!(self.log.open(), "a key has many siblings: its writers do not merge what they read";
                 "quorate.key_hash" => hash, "quorate.siblings" => siblings);
         }
     }
@@ -401,7 +401,7 @@ impl WriteCoordinator {
         if let Some(reply) = self.reply.take()
             && reply.send(answer).is_err()
         {
-            debug!(self.log, "the client went away before its answer");
+            debug!(self.log.open(), "the client went away before its answer");
         }
     }
 }
