@@ -157,3 +157,93 @@ fn await_answer<T: 'static>(
         answer.unwrap_or(Err(Failure::DeadlineExceeded(if_lost)))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::pause;
+
+    use super::*;
+    use crate::actors::fake::{Stage, a_read, a_write, held, minted, settle};
+    use crate::dynamo::quorum::Fault;
+    use crate::dynamo::version::{State, WriteKind};
+
+    fn admit(stage: &Stage, most: usize) -> (actix::Addr<Admission>, InFlight) {
+        let in_flight = InFlight::at_most(most);
+        let deadlines = Deadlines {
+            read: Duration::from_secs(2),
+            write: Duration::from_secs(4),
+        };
+        let worker = stage.worker.clone();
+        let door = Admission::new(worker, in_flight.clone(), deadlines, u128::MAX);
+        (door.start(), in_flight)
+    }
+
+    fn put() -> Write {
+        a_write(WriteKind::Put)
+    }
+
+    #[actix::test]
+    async fn one_request_too_many_is_refused_before_anything_is_sent() {
+        pause();
+        let mut stage = Stage::new(&["a"], None);
+        let (door, in_flight) = admit(&stage, 1);
+        let first = actix::spawn(door.send(put()));
+        let (_, mint, answer) = stage.mint().await;
+        assert_eq!((in_flight.count(), in_flight.capacity()), (1, 1));
+        let write = door.send(put()).await.unwrap();
+        assert!(matches!(write, Err(Failure::Overloaded)), "{write:?}");
+        let read = door.send(a_read()).await.unwrap();
+        assert!(matches!(read, Err(Failure::Overloaded)), "{read:?}");
+        settle().await;
+        stage.assert_quiet();
+        assert_eq!(in_flight.count(), 1, "a refusal gives nothing back");
+        answer.send(Ok(minted(&State::default(), &mint))).unwrap();
+        assert!(first.await.unwrap().unwrap().is_ok());
+        assert_eq!(in_flight.count(), 0);
+        let read = actix::spawn(door.send(a_read()));
+        let (_, _, answer) = stage.read().await;
+        answer.send(Ok(held(&[]))).unwrap();
+        assert!(read.await.unwrap().unwrap().is_ok());
+        assert_eq!(in_flight.count(), 0);
+    }
+
+    #[actix::test]
+    async fn the_place_of_a_client_that_went_away_is_given_back_with_the_answer() {
+        pause();
+        let mut stage = Stage::new(&["a"], None);
+        let (door, in_flight) = admit(&stage, 1);
+        let client = actix::spawn(door.send(put()));
+        let (_, _, answer) = stage.mint().await;
+        client.abort();
+        settle().await;
+        assert_eq!(in_flight.count(), 1, "the write goes on");
+        answer.send(Err(Fault::Unreachable)).unwrap();
+        settle().await;
+        assert_eq!(in_flight.count(), 0);
+    }
+
+    #[actix::test]
+    async fn a_node_without_a_ring_serves_nobody() {
+        pause();
+        let mut stage = Stage::new(&["a"], None);
+        stage.forget_ring();
+        let (door, in_flight) = admit(&stage, 1);
+        let write = door.send(put()).await.unwrap();
+        assert!(matches!(write, Err(Failure::NotServing)), "{write:?}");
+        let read = door.send(a_read()).await.unwrap();
+        assert!(matches!(read, Err(Failure::NotServing)), "{read:?}");
+        assert_eq!(in_flight.count(), 0);
+        stage.assert_quiet();
+    }
+
+    #[actix::test]
+    async fn requests_without_a_key_of_their_own_are_told_apart() {
+        pause();
+        let mut stage = Stage::new(&["a"], None);
+        let (door, _) = admit(&stage, 9);
+        let _pending = [put(), put()].map(|write| actix::spawn(door.send(write)));
+        let (first, second) = (stage.mint().await.1, stage.mint().await.1);
+        assert_ne!(first.mint.request.id, second.mint.request.id);
+        assert!(!first.mint.remember && !second.mint.remember);
+    }
+}

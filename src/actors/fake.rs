@@ -130,6 +130,11 @@ impl Stage {
         self.publisher.publish(view);
     }
 
+    /// Takes the node out of its ring.
+    pub(crate) fn forget_ring(&self) {
+        self.publisher.publish(View::without_ring(id("a")));
+    }
+
     /// Puts a ring of the next epoch in force.
     pub(crate) fn move_on(&self, owners: &[&str], incoming: Option<&[&str]>) {
         let mut next = ring(owners, incoming);

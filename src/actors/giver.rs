@@ -62,7 +62,11 @@ impl Giver {
             .after
             .and_then(|key| Key::new(key.into_vec().into()).ok());
         let limit = call.limit.clamp(1, 4096);
-        let page = self.records.scan(partition, after.as_ref(), limit)?;
+        let mut page = self.records.scan(partition, after.as_ref(), limit)?;
+        // Damaged records are left out; a page without any other would read as the end.
+        while page.entries.is_empty() && page.next_after.is_some() {
+            page = (self.records).scan(partition, page.next_after.as_ref(), limit)?;
+        }
         let (mut records, mut bytes) = (Vec::new(), 0);
         let mut last = page.next_after.is_none();
         for (key, state) in page.entries {

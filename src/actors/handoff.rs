@@ -2,6 +2,9 @@
 //! gets the old owners to hand over their reads. Every step may be repeated, so a node that was
 //! killed in the middle starts again and finds most of the work done.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use actix::ActorFutureExt;

@@ -66,8 +66,9 @@ pub enum LinkError {
 impl From<&LinkError> for Fault {
     fn from(error: &LinkError) -> Self {
         match error {
+            // A node that goes down, or cannot encode its answer, may have done what it was asked.
+            LinkError::Refused { status: 500.., .. } | LinkError::Broken => Self::Broken,
             LinkError::Unreachable | LinkError::Refused { .. } => Self::Unreachable,
-            LinkError::Broken => Self::Broken,
             LinkError::TimedOut => Self::TimedOut,
         }
     }

@@ -4,7 +4,9 @@ pub mod admin_handle;
 pub mod admission;
 pub mod deferred;
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
+#[cfg(test)]
+pub(crate) mod fake_node;
 pub mod giver;
 pub mod handle;
 pub mod handoff;

@@ -1,6 +1,9 @@
 //! One other node, as a replica. Operations that arrive while batches are in flight are sent
 //! together as the next one: no timer, no added wait when idle, few calls when busy.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -204,18 +207,24 @@ impl PeerParts {
         time: Duration,
     ) -> Result<Vec<Result<Done, Fault>>, LinkError> {
         let reply = self.send_once(id, batch, time).await?;
-        if reply.epoch > batch.epoch {
-            self.fetch_ring(id).await?;
+        // What was done is done, whatever becomes of the rings.
+        if reply.epoch > batch.epoch
+            && let Err(error) = self.fetch_ring(id).await
+        {
+            debug!(self.log, "a newer ring was not fetched"; "peer" => %id, "error" => %error);
         }
-        let behind = reply
-            .results
-            .iter()
-            .any(|r| matches!(r, Err(Fault::RingBehind)));
-        if behind && self.push_ring(id).await? {
-            let again = self.send_once(id, batch, time).await?;
-            return Ok(again.results);
+        let behind = |result: &Result<Done, Fault>| matches!(result, Err(Fault::RingBehind));
+        if !reply.results.iter().any(behind) || !self.push_ring(id).await {
+            return Ok(reply.results);
         }
-        Ok(reply.results)
+        let again = match self.send_once(id, batch, time).await {
+            Ok(again) => again.results,
+            Err(error) => vec![Err(Fault::from(&error)); reply.results.len()],
+        };
+        let both = reply.results.into_iter().zip(again);
+        Ok(both
+            .map(|(first, again)| if behind(&first) { again } else { first })
+            .collect())
     }
 
     async fn send_once(
@@ -249,14 +258,17 @@ impl PeerParts {
         }
     }
 
-    async fn push_ring(&self, id: &NodeId) -> Result<bool, LinkError> {
-        let Some(ring) = self.view.load().ring.clone() else {
-            return Ok(false);
+    /// Whether the node has taken the ring in force here.
+    async fn push_ring(&self, id: &NodeId) -> bool {
+        let ring = self.view.load().ring.clone();
+        let Some(Ok(body)) = ring.map(|ring| encode_ring(&ring)) else {
+            return false;
         };
-        let body = encode_ring(&ring).or(Err(LinkError::Unreachable))?;
-        self.post(id, "/peer/v1/ring", body, RING_TIME)
-            .await
-            .map(|_| true)
+        let pushed = self.post(id, "/peer/v1/ring", body, RING_TIME).await;
+        if let Err(error) = &pushed {
+            debug!(self.log, "a ring was not taken"; "peer" => %id, "error" => %error);
+        }
+        pushed.is_ok()
     }
 
     async fn post(

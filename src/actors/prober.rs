@@ -66,3 +66,31 @@ impl Actor for Prober {
         ctx.run_interval(INTERVAL, |act, _| act.probe_all());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actors::fake_node::{FakeNode, Wire, proof, ring_of};
+    use crate::actors::ring_view::tests::id;
+
+    const PING: &str = "/peer/v1/ping";
+
+    #[actix::test]
+    async fn a_silent_node_is_unreachable_within_two_seconds_and_reachable_after_an_answer() {
+        let (mut wire, node) = (Wire::new().await, FakeNode::new("a"));
+        let members = [("a", "127.0.0.1:1"), ("b", wire.address.as_str())];
+        node.install(ring_of(&members, &["a", "b"], None)).await;
+        let (health, link) = (HealthBoard::default(), Link::new(proof()));
+        let began = Instant::now();
+        Prober::new(node.view.clone(), health.clone(), link).start();
+        let _silent = wire.call(PING).await;
+        assert!(health.of(&id("b")).is_reachable(), "nothing is known yet");
+        let second = wire.call(PING).await;
+        assert!(!health.of(&id("b")).is_reachable());
+        assert!(began.elapsed() < 2 * INTERVAL);
+        second.answer(200, Vec::new());
+        wire.call(PING).await.answer(200, Vec::new());
+        assert!(health.of(&id("b")).is_reachable());
+        assert!(health.of(&id("a")).is_reachable(), "nobody probes itself");
+    }
+}

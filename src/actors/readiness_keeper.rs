@@ -145,3 +145,62 @@ impl Handler<Drain> for ReadinessKeeper {
         self.look();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actors::fake::quiet;
+    use crate::actors::fake_node::{FakeNode, ring_of};
+    use crate::actors::life_view::{Life, LifePublisher};
+    use crate::actors::ring_view::tests::id;
+
+    #[actix::test]
+    async fn readiness_follows_life_reach_and_the_end() {
+        let node = FakeNode::new("a");
+        let members = ["a", "b", "c"].map(|name| (name, "127.0.0.1:1"));
+        let ring = ring_of(&members, &["a", "b", "c"], None);
+        node.install(ring.clone()).await;
+        let (life, health) = (LifePublisher::default(), HealthBoard::default());
+        let (tell, mut readiness) = watch::channel(Readiness::Draining);
+        let clocks = Arc::new(ArcSwapOption::empty());
+        let keeper = ReadinessKeeper::new(ReadinessParts {
+            view: node.view.clone(),
+            life: life.view(),
+            health: health.clone(),
+            quorums: Quorums { read: 2, write: 2 },
+            store: node.store.clone(),
+            secret: b"secret".as_slice().into(),
+            clocks: clocks.clone(),
+            readiness: tell,
+            log: quiet(),
+        });
+        let keeper = keeper.start();
+        let enter = |state| {
+            life.publish(Life {
+                state,
+                waiting: None,
+            });
+        };
+        let steps: [(&dyn Fn(), Readiness); 6] = [
+            (&|| enter(NodeState::New), Readiness::New),
+            (&|| enter(NodeState::Pending), Readiness::Pending),
+            (&|| enter(NodeState::Ready), Readiness::Ready),
+            (
+                &|| ["b", "c"].iter().for_each(|n| health.of(&id(n)).failed()),
+                Readiness::NoQuorum,
+            ),
+            (&|| health.of(&id("c")).answered(INTERVAL), Readiness::Ready),
+            (&|| enter(NodeState::Leaving), Readiness::Leaving),
+        ];
+        for (row, (change, expected)) in steps.into_iter().enumerate() {
+            change();
+            readiness.changed().await.unwrap();
+            assert_eq!(*readiness.borrow_and_update(), expected, "step {row}");
+        }
+        assert!(clocks.load().is_none());
+        keeper.send(RingChanged(Arc::new(ring))).await.unwrap();
+        assert!(clocks.load().is_some());
+        keeper.send(Drain).await.unwrap();
+        assert_eq!(*readiness.borrow(), Readiness::Draining);
+    }
+}

@@ -2,6 +2,9 @@
 //! partitions of a move have flipped or been verified. Everything is on the disk before it is
 //! answered or seen.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use actix::prelude::{
@@ -35,7 +38,7 @@ pub struct RingKeeper {
     log: Logger,
 }
 
-/// A newer ring is in force on this node.
+/// A newer ring is in force on this node, or a member of it is reached elsewhere.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct RingChanged(pub Arc<Ring>);
@@ -238,10 +241,14 @@ impl RingKeeper {
             warn!(self.log, "under-replicated: the ring has fewer members than a key has replicas";
                 "quorate.members" => ring.members.len(), "quorate.replicas" => ring.replicas);
         }
+        self.tell(&ring);
+        ring.epoch
+    }
+
+    fn tell(&self, ring: &Arc<Ring>) {
         for subscriber in &self.subscribers {
             subscriber.do_send(RingChanged(ring.clone()));
         }
-        ring.epoch
     }
 }
 
@@ -404,8 +411,11 @@ impl Handler<Announced> for RingKeeper {
             Ok(()) => {
                 info!(act.log, "a member is reached elsewhere"; "quorate.member" => %announced.id,
                     "quorate.peer" => &announced.addresses.peer);
-                view.ring = Some(Arc::new(ring));
+                let ring = Arc::new(ring);
+                view.ring = Some(ring.clone());
                 act.publisher.publish(view);
+                // Whoever proposes the next ring goes by these addresses, and hands them on.
+                act.tell(&ring);
             }
             Err(error) => warn!(act.log, "addresses not stored"; "error" => %error),
         });

@@ -1,5 +1,8 @@
 //! The admin listener: what operators ask. Loopback, or behind a token.
 
+#[cfg(test)]
+mod tests;
+
 use actix_web::body::{BoxBody, EitherBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;

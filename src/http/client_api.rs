@@ -1,5 +1,8 @@
 //! The client API: `/v1/{key}`, the probes, and the contract itself.
 
+#[cfg(test)]
+mod tests;
+
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;

@@ -1,6 +1,9 @@
 //! The peer listener: what nodes ask of each other. Every call shows the cluster's proof and, once
 //! there is one, the cluster it is about.
 
+#[cfg(test)]
+mod tests;
+
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;

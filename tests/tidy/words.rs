@@ -32,8 +32,8 @@ pub(crate) fn code(source: &Source) -> Vec<String> {
     ban(drops_a_result(all), "`.ok();` hides a failure");
     ban(all.contains("let _ ="), "`let _ =` hides a failure");
     let prints = shipped.contains("println!") || shipped.contains("print!");
-    let may_print = source.room() == Some("cli");
-    ban(prints && !may_print, "only the command line prints");
+    let may_print = source.room() == Some("cli") || source.path.starts_with("benches/");
+    ban(prints && !may_print, "only the command line and benchmarks print");
     let may_sleep = MAY_SLEEP.contains(&source.path.as_str());
     let sleeps = tests.contains("sleep(") && !is_paused(tests) || tests.contains("thread::sleep");
     ban(sleeps && !may_sleep, "a test sleeps");
@@ -77,6 +77,7 @@ fn a_banned_word_in_code_is_found() {
         ("src/a.rs", "eprintln!(\"\");".to_owned(), 1),
         ("src/a.rs", "// println!\nf(\"println!\");".to_owned(), 0),
         ("src/cli/a.rs", "println!(\"\");".to_owned(), 0),
+        ("benches/a/main.rs", "println!(\"\");".to_owned(), 0),
         ("src/a.rs", "sleep(x).await;".to_owned(), 0),
         ("src/a.rs", test("sleep(x).await;"), 1),
         (

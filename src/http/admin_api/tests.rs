@@ -1,0 +1,226 @@
+//! What operators are shown, in shapes that tools rely on.
+
+use std::collections::BTreeSet;
+
+use actix_web::http::Method;
+use actix_web::test::{TestRequest, call_service, init_service, read_body_json};
+use bytes::Bytes;
+
+use super::*;
+use crate::actors::admission::InFlight;
+use crate::actors::fake::{key, state};
+use crate::actors::fake_node::{FakeNode, ring_of};
+use crate::actors::health::HealthBoard;
+use crate::actors::life_view::LifePublisher;
+use crate::actors::ring_view::tests::id;
+
+const MEMBERS: [(&str, &str); 4] = [("a", "a:1"), ("b", "b:1"), ("c", "c:1"), ("d", "d:1")];
+
+/// A node in a ring of four, in which every partition moves from `c` to `d`; `b` is silent.
+async fn api(token: Option<&[u8]>) -> (FakeNode, AdminApi) {
+    let node = FakeNode::new("a");
+    let (from, to) = (["a", "b", "c"], ["a", "b", "d"]);
+    node.install(ring_of(&MEMBERS, &from, Some(&to))).await;
+    let health = HealthBoard::default();
+    health.of(&id("b")).failed();
+    let handle = AdminHandle {
+        view: node.view.clone(),
+        life: LifePublisher::default().view(),
+        health,
+        in_flight: InFlight::at_most(1024),
+        store: node.store.clone(),
+        records: node.records.clone(),
+    };
+    let api = AdminApi {
+        node: handle,
+        limits: Limits::default(),
+        token: token.map(digest),
+    };
+    (node, api)
+}
+
+async fn get(api: AdminApi, path: &str) -> Value {
+    let app = init_service(app(api)).await;
+    let answer = call_service(&app, TestRequest::get().uri(path).to_request()).await;
+    assert_eq!(answer.status(), StatusCode::OK, "{path}");
+    read_body_json(answer).await
+}
+
+fn names_in(value: &Value) -> BTreeSet<&str> {
+    value
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect()
+}
+
+fn has_all(value: &Value, names: &[&str]) {
+    let missing: Vec<_> = names
+        .iter()
+        .filter(|name| !names_in(value).contains(**name))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?} of {value}");
+}
+
+#[actix::test]
+async fn the_status_shows_the_node_its_ring_its_members_and_its_bounds() {
+    let (_node, api) = api(None).await;
+    let status = get(api, "/status").await;
+    let named = [
+        "node",
+        "incarnation",
+        "version",
+        "state",
+        "ring",
+        "members",
+        "queues",
+        "keys",
+        "bytes",
+        "limits",
+    ];
+    has_all(&status, &named);
+    assert_eq!(
+        (&status["node"], &status["state"]),
+        (&json!("a"), &json!("NEW"))
+    );
+    assert_eq!(
+        (&status["ring"]["epoch"], &status["ring"]["moving"]),
+        (&json!(5), &json!(256))
+    );
+    has_all(&status["ring"], &["epoch", "hash"]);
+    let members = status["members"].as_array().unwrap();
+    assert_eq!(members.len(), 4);
+    let of_member = [
+        "name",
+        "state",
+        "zone",
+        "weight",
+        "client",
+        "admin",
+        "peer",
+        "reachable",
+    ];
+    for member in members {
+        assert_eq!(names_in(member), BTreeSet::from(of_member), "{member}");
+    }
+    let shown = |n: usize| (&members[n]["state"], &members[n]["reachable"]);
+    assert_eq!(shown(1), (&json!("READY"), &json!(false)));
+    assert_eq!(shown(3), (&json!("PENDING"), &json!(true)));
+    for queue in status["queues"].as_object().unwrap().values() {
+        assert_eq!(names_in(queue), BTreeSet::from(["depth", "capacity"]));
+    }
+    assert_eq!(status["limits"]["in_flight"], 1024);
+}
+
+#[actix::test]
+async fn the_ring_is_shown_whole_and_for_one_key() {
+    let (_node, api) = api(None).await;
+    let ring = get(api.clone(), "/ring").await;
+    has_all(&ring, &["epoch", "hash", "partitions"]);
+    let partitions = ring["partitions"].as_array().unwrap();
+    assert_eq!(partitions.len(), 256);
+    assert!(partitions.iter().all(|row| *row == json!(["a", "b", "c"])));
+    assert_eq!(ring["incoming"][255], json!([255, ["a", "b", "d"]]));
+    let home = get(api, "/ring/a%2Fb").await;
+    has_all(&home, &["partition", "hash", "owners", "fallbacks"]);
+    let hash = key("a/b").hash();
+    assert_eq!(home["partition"], hash.partition().number());
+    assert_eq!(home["hash"], format!("{:016x}", hash.as_u64()));
+    assert_eq!(home["owners"], json!(["a", "b", "c"]));
+}
+
+#[actix::test]
+async fn a_replica_is_shown_with_its_values_tombstones_and_what_it_knows() {
+    let (node, api) = api(None).await;
+    let mut held = state(&[7, 8]);
+    held.siblings[1].body = Body::Tombstone;
+    held.siblings[0].body = Body::Value(Bytes::from_static(b"{\"n\": 1.50}"));
+    node.write(&key("k"), &held).await;
+    let shown = get(api.clone(), "/replica/k").await;
+    assert_eq!(names_in(&shown), BTreeSet::from(["siblings", "context"]));
+    let siblings = shown["siblings"].as_array().unwrap();
+    assert_eq!(names_in(&siblings[0]), BTreeSet::from(["dot", "value"]));
+    assert_eq!(siblings[0]["value"], json!({"n": 1.5}));
+    assert_eq!(names_in(&siblings[1]), BTreeSet::from(["dot", "tombstone"]));
+    assert_eq!(
+        names_in(&shown["context"]),
+        BTreeSet::from(["vector", "cloud"])
+    );
+    assert_eq!(shown["context"]["vector"].as_object().unwrap().len(), 2);
+    let nothing = get(api, "/replica/never").await;
+    assert_eq!(nothing["siblings"], json!([]));
+}
+
+#[actix::test]
+async fn a_token_is_needed_where_one_is_set() {
+    let (_node, api) = api(Some(b"open sesame")).await;
+    let app = init_service(app(api)).await;
+    let rows = [
+        (None, 401),
+        (Some("Bearer "), 401),
+        (Some("Bearer open"), 401),
+        (Some("Basic open sesame"), 401),
+        (Some("open sesame"), 401),
+        (Some("Bearer open sesame"), 200),
+    ];
+    for (shown, status) in rows {
+        for path in ["/status", "/ring", "/ring/k", "/replica/k"] {
+            let call = TestRequest::get().uri(path);
+            let call = shown
+                .iter()
+                .fold(call, |c, s| c.insert_header(("authorization", *s)));
+            let answer = call_service(&app, call.to_request()).await;
+            assert_eq!(answer.status().as_u16(), status, "{path} {shown:?}");
+        }
+    }
+    let unknown = call_service(&app, TestRequest::get().uri("/x").to_request()).await;
+    assert_eq!(
+        unknown.status(),
+        StatusCode::UNAUTHORIZED,
+        "strangers learn no paths"
+    );
+}
+
+#[actix::test]
+async fn other_methods_and_paths_are_refused_and_named() {
+    let (_node, api) = api(None).await;
+    let app = init_service(app(api)).await;
+    for path in ["/status", "/ring", "/ring/k", "/replica/k"] {
+        for method in [Method::POST, Method::PUT, Method::DELETE] {
+            let call = TestRequest::default().method(method).uri(path);
+            let answer = call_service(&app, call.to_request()).await;
+            assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
+            assert_eq!(answer.headers().get("allow").unwrap(), "GET", "{path}");
+            let body: Value = read_body_json(answer).await;
+            assert_eq!(body["code"], "method_not_allowed");
+        }
+    }
+    for path in [
+        "/",
+        "/peer/v1/ping",
+        "/v1/k",
+        "/ring/",
+        "/ring/a/b",
+        "/replica",
+    ] {
+        let answer = call_service(&app, TestRequest::get().uri(path).to_request()).await;
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{path}");
+    }
+}
+
+#[actix::test]
+async fn a_node_without_a_ring_still_shows_its_status() {
+    let (_node, mut api) = api(None).await;
+    let alone = FakeNode::new("z");
+    api.node.view = alone.view.clone();
+    let status = get(api.clone(), "/status").await;
+    assert_eq!(
+        (&status["node"], &status["ring"]),
+        (&json!("z"), &Value::Null)
+    );
+    assert_eq!(status["members"], json!([]));
+    let app = init_service(app(api)).await;
+    let answer = call_service(&app, TestRequest::get().uri("/ring").to_request()).await;
+    assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+}

@@ -1,0 +1,57 @@
+//! What the client listener does not serve.
+
+use std::sync::Arc;
+
+use actix::Actor;
+use actix_web::test::{TestRequest, call_service, init_service, read_body_json};
+use arc_swap::ArcSwapOption;
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::*;
+use crate::actors::admission::{Admission, Deadlines, InFlight};
+use crate::actors::fake::Stage;
+
+/// Seed defect 11: routes between nodes were open to every client.
+#[actix::test]
+async fn seed_defect_11_no_internal_route_on_the_client_listener() {
+    let mut stage = Stage::new(&["a"], None);
+    let limits = Limits::default();
+    let deadlines = Deadlines {
+        read: limits.read_deadline,
+        write: limits.write_deadline,
+    };
+    let in_flight = InFlight::at_most(9);
+    let door = Admission::new(stage.worker.clone(), in_flight, deadlines, 1).start();
+    let (_tell, readiness) = watch::channel(Readiness::Ready);
+    let clocks = Arc::new(ArcSwapOption::empty());
+    let node = NodeHandle::new(
+        door.clone().recipient(),
+        door.recipient(),
+        clocks,
+        readiness,
+    );
+    let app = init_service(app(ClientApi { node, limits })).await;
+    let paths = [
+        "/peer/v1/batch",
+        "/peer/v1/ping",
+        "/peer/v1/ring",
+        "/peer/v1/pull",
+        "/peer/v1/hello",
+        "/status",
+        "/ring",
+        "/ring/k",
+        "/replica/k",
+        "/metrics",
+        "/",
+    ];
+    for path in paths {
+        for call in [TestRequest::get(), TestRequest::post()] {
+            let answer = call_service(&app, call.uri(path).to_request()).await;
+            assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{path}");
+            let body: Value = read_body_json(answer).await;
+            assert_eq!(body["code"], "no_such_resource", "{path}");
+        }
+    }
+    stage.assert_quiet();
+}
