@@ -16,7 +16,9 @@ bench:
 	cargo build --release
 	cargo run --release --example limits
 
-# What Rust needs to check itself; nothing where it is there already.
+# What Rust needs to check itself; nothing where it is there already. A C compiler, make and perl
+# are assumed.
 tools:
+	@cargo --version >/dev/null || { echo "Rust is needed: see https://rustup.rs" >&2; exit 1; }
 	@cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
 	@cargo clippy --version >/dev/null 2>&1 || rustup component add clippy

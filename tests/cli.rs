@@ -55,11 +55,15 @@ fn exit_codes_tell_usage_from_failure() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = nobody.local_addr().unwrap().to_string();
     drop(nobody);
-    let rows: [(&[&str], i32); 6] = [
+    let rows: [(&[&str], i32); 10] = [
         (&["--version"], 0),
         (&["no-such-verb"], 2),
         (&["server", "--no-such-flag"], 2),
         (&["clock", "decode", "no clock"], 2),
+        (&["get", ""], 2),
+        (&["get", "k", "--endpoints", "http://127.0.0.1:1"], 2),
+        (&["status", "--admin", "127.0.0.1"], 2),
+        (&["bench", "--keys", "64", "--endpoints", &address], 1),
         (&["get", "k", "--endpoints", &address], 1),
         (&["status", "--admin", &address], 1),
     ];

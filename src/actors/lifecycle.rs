@@ -249,10 +249,14 @@ impl Lifecycle {
             Effect::EnterState(state) => info!(self.parts.log, "state changed";
                 "event.action" => "state-changed", "quorate.state" => %state),
             Effect::Exit(refusal) => {
-                error!(self.parts.log, "this node cannot take part"; "error" => %refusal);
-                // Full means that an earlier reason is on its way.
-                if let Err(TrySendError::Closed(_)) = self.parts.exit.try_send(refusal) {
-                    debug!(self.parts.log, "the node is ending already");
+                let why = refusal.to_string();
+                match self.parts.exit.try_send(refusal) {
+                    Ok(()) => error!(self.parts.log, "this node cannot take part"; "error" => why),
+                    // Full means that an earlier reason is on its way.
+                    Err(TrySendError::Full(_)) => {}
+                    Err(TrySendError::Closed(_)) => {
+                        debug!(self.parts.log, "the node is ending already");
+                    }
                 }
             }
         }

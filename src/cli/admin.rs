@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::endpoints::{Request, TimeoutArgs, ask};
+use super::endpoints::{Request, TimeoutArgs, ask, host_port};
 use super::failure::Failure;
 use super::output::{OutputArgs, Streams};
 
@@ -17,6 +17,7 @@ pub(super) struct AdminArgs {
         env = "QUORATE_ADMIN_ENDPOINTS",
         value_name = "HOST:PORT,…",
         value_delimiter = ',',
+        value_parser = host_port,
         default_value = "127.0.0.1:8081"
     )]
     admin: Vec<String>,

@@ -76,8 +76,12 @@ pub(super) async fn run(args: Args, streams: &mut Streams<'_>) -> Result<(), Fai
     writeln!(streams.chatter, "writing {} keys", args.keys)?;
     let workers = preload(&args, &tally).await;
     let failed = tally.borrow_mut().take_errors();
-    for (what, count) in failed {
+    for (what, count) in &failed {
         writeln!(streams.chatter, "preload: {count} × {what}")?;
+    }
+    let unreached = failed.get(worker::CANNOT_CONNECT).copied();
+    if unreached.is_some_and(|n| usize::try_from(n).is_ok_and(|n| n >= args.keys.get())) {
+        return Err(Failure::NothingMeasured);
     }
     let begin = Instant::now() + WARM_UP;
     let end = begin + args.seconds;

@@ -16,7 +16,7 @@ pub(super) struct Args {
 
 /// Writes a key that has no value; prints the clock. If it has one, says which.
 pub(super) async fn run(args: Args, streams: &mut Streams<'_>) -> Result<(), Failure> {
-    let value = value(&args.value)?;
+    let value = value(&args.value, streams)?;
     let body = Body {
         value: Some(&value),
         clock: None,

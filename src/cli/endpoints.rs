@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::config::is_host_port;
+
 use super::connection::{Broken, Connection, write_request};
 use super::failure::Failure;
 use super::response;
@@ -22,6 +24,7 @@ pub(super) struct EndpointArgs {
         env = "QUORATE_ENDPOINTS",
         value_name = "HOST:PORT,…",
         value_delimiter = ',',
+        value_parser = host_port,
         default_value = "127.0.0.1:8080"
     )]
     pub(super) endpoints: Vec<String>,
@@ -45,6 +48,15 @@ pub(super) fn seconds(text: &str) -> Result<Duration, &'static str> {
         .and_then(|s| Duration::try_from_secs_f64(s).ok())
         .filter(|d| !d.is_zero() && *d <= Duration::from_hours(24))
         .ok_or("must be a number of seconds, more than 0 and at most a day")
+}
+
+/// An address to ask, as it was typed.
+pub(super) fn host_port(text: &str) -> Result<String, &'static str> {
+    if is_host_port(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("must be a host and a port, as in 127.0.0.1:8080, without http://")
+    }
 }
 
 /// A request, to whichever endpoint answers it.
@@ -95,6 +107,7 @@ impl Answer {
             status: self.status,
             code: complaint.code,
             message: complaint.message.escape_debug().to_string(),
+            may_appear: complaint.outcome == "unknown",
         }
     }
 
@@ -124,17 +137,23 @@ pub(super) async fn ask(
 ) -> Result<Answer, Failure> {
     let mut tried = Vec::new();
     let mut refused = None;
-    for endpoint in endpoints.iter().filter(|e| !e.is_empty()) {
-        match ask_one(endpoint, timeout, request).await {
+    let mut left = endpoints.iter().peekable();
+    while let Some(endpoint) = left.next() {
+        let why = match ask_one(endpoint, timeout, request).await {
             Ok(answer) if answer.leaves_it_to_another() => {
-                writeln!(chatter, "{endpoint}: {}", answer.refusal())?;
+                let why = answer.refusal().to_string();
                 refused = Some(answer);
+                why
             }
             Ok(answer) => return Ok(answer),
             Err(broken) => {
-                writeln!(chatter, "{endpoint}: {broken}")?;
+                let why = broken.to_string();
                 tried.push((endpoint.clone(), broken));
+                why
             }
+        };
+        if let Some(next) = left.peek() {
+            writeln!(chatter, "{endpoint}: {why}; asking {next}")?;
         }
     }
     refused.ok_or(Failure::Unreachable(tried))
@@ -220,9 +239,9 @@ mod tests {
             (vec![ok.clone()], 200, 0),
             (vec![nobody(), ok.clone()], 200, 1),
             (vec![busy.clone(), ok.clone()], 200, 1),
-            (vec![busy.clone(), nobody()], 503, 2),
+            (vec![busy.clone(), nobody()], 503, 1),
             (vec![maybe, ok.clone()], 503, 0),
-            (vec![String::new(), ok], 200, 0),
+            (vec![ok, nobody()], 200, 0),
         ];
         for (endpoints, status, notes) in rows {
             let mut chatter = Vec::new();
@@ -248,6 +267,28 @@ mod tests {
     async fn an_answer_tells_who_stands_behind_it() {
         let answer = ask_one(&server(OK), TIMEOUT, &get()).await.unwrap();
         assert_eq!(answer.acks.as_deref(), Some("home=2"));
+    }
+
+    #[test]
+    fn an_endpoint_is_a_host_and_a_port() {
+        for good in [
+            "127.0.0.1:8080",
+            "localhost:1",
+            "node-1.example:80",
+            "[::1]:8080",
+        ] {
+            assert_eq!(host_port(good).as_deref(), Ok(good));
+        }
+        for bad in [
+            "",
+            "127.0.0.1",
+            "http://127.0.0.1:8080",
+            "a:b",
+            "h:0",
+            "h:80/x",
+        ] {
+            assert!(host_port(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -22,10 +22,10 @@ pub(super) enum Failure {
     #[error("{0}")]
     Usage(&'static str),
     /// No endpoint gave an answer.
-    #[error("no endpoint answered: {}", list(.0))]
+    #[error("no node answered: {}", list(.0))]
     Unreachable(Vec<(String, Broken)>),
     /// The cluster said no.
-    #[error("{message} ({code}, {status})")]
+    #[error("{}", refusal(message, code, *status, *may_appear))]
     Refused {
         /// HTTP status.
         status: u16,
@@ -33,6 +33,8 @@ pub(super) enum Failure {
         code: String,
         /// For people.
         message: String,
+        /// Whether it may have been done, or be done later, all the same.
+        may_appear: bool,
     },
     /// An answer that no version of this program gives.
     #[error("the answer cannot be understood: {0}")]
@@ -82,7 +84,7 @@ pub(super) enum Failure {
     #[error("all nodes have ended")]
     AllDied,
     /// Nothing that was asked of the cluster in a benchmark succeeded.
-    #[error("no operation succeeded")]
+    #[error("no operation succeeded: are there nodes at --endpoints?")]
     NothingMeasured,
     /// The operating system has no random numbers.
     #[error("no random numbers: {0}")]
@@ -97,13 +99,28 @@ fn list(tried: &[(String, Broken)]) -> String {
     each.collect::<Vec<_>>().join("; ")
 }
 
+/// What a node said, or something that is no node, or the wrong one of a node's listeners.
+fn refusal(message: &str, code: &str, status: u16, may_appear: bool) -> String {
+    match code {
+        "" => format!("{message} (status {status})"),
+        "no_such_resource" => format!(
+            "{message} ({code}, {status}): --endpoints takes client addresses, --admin takes admin \
+             addresses"
+        ),
+        _ if may_appear => {
+            format!("{message} ({code}, {status}); what was asked for may be done all the same")
+        }
+        _ => format!("{message} ({code}, {status})"),
+    }
+}
+
 impl Failure {
     /// 1 error, 2 usage, 3 not found, 4 quorum not met, 5 unauthorised.
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Usage(_) | Self::Clock(_) => 2,
             Self::Refused { status, code, .. } => match (status, code.as_str()) {
-                (404, _) => 3,
+                (404, "not_found") => 3,
                 (503, "quorum_not_met") => 4,
                 (401, _) => 5,
                 _ => 1,
@@ -136,6 +153,8 @@ mod tests {
     fn exit_codes_follow_status_and_code() {
         let rows = [
             (404, "not_found", 3),
+            (404, "no_such_resource", 1),
+            (404, "", 1),
             (503, "quorum_not_met", 4),
             (503, "overloaded", 1),
             (401, "unauthorised", 5),
@@ -148,11 +167,29 @@ mod tests {
                 status,
                 code: code.to_owned(),
                 message: String::new(),
+                may_appear: false,
             };
             assert_eq!(failure.exit_code(), want, "{status} {code}");
         }
         assert_eq!(Failure::Usage("").exit_code(), 2);
         assert_eq!(Failure::Unreachable(Vec::new()).exit_code(), 1);
+    }
+
+    #[test]
+    fn a_refusal_says_what_is_known_of_its_effect() {
+        let rows = [
+            ("quorum_not_met", false, "Text (quorum_not_met, 503)"),
+            (
+                "quorum_not_met",
+                true,
+                "Text (quorum_not_met, 503); what was asked for may be done all the same",
+            ),
+            ("", false, "Text (status 503)"),
+        ];
+        for (code, may_appear, want) in rows {
+            assert_eq!(refusal("Text", code, 503, may_appear), want);
+        }
+        assert!(refusal("Text", "no_such_resource", 404, false).contains("--admin"));
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub(super) struct Args {
 
 /// Writes a key; prints the clock.
 pub(super) async fn run(args: Args, streams: &mut Streams<'_>) -> Result<(), Failure> {
-    let value = value(&args.value)?;
+    let value = value(&args.value, streams)?;
     let clock = match args.clock {
         Some(clock) => clock,
         None => seen(&args.record, streams).await?,

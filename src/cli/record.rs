@@ -15,11 +15,12 @@ use super::output::{OutputArgs, Streams, line};
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct RecordArgs {
     /// Which record
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(super) key: String,
     /// Replicas that must agree, instead of the cluster's own number
     #[arg(long, short, value_name = "N")]
     quorum: Option<std::num::NonZeroU32>,
-    /// strict: owners only, and fresh reads
+    /// strict: only the owners of the key may serve
     #[arg(long, value_enum)]
     mode: Option<Mode>,
     #[command(flatten)]
@@ -33,8 +34,6 @@ pub(super) struct RecordArgs {
 enum Mode {
     /// Owners only
     Strict,
-    /// Whoever can be reached stands in for an owner that cannot
-    Sloppy,
 }
 
 /// What is sent: fields that are `None` are not there.
@@ -108,7 +107,6 @@ impl RecordArgs {
         let quorum = self.quorum.map(|n| format!("quorum={n}"));
         let mode = self.mode.map(|mode| match mode {
             Mode::Strict => "mode=strict".to_owned(),
-            Mode::Sloppy => "mode=sloppy".to_owned(),
         });
         let query: Vec<String> = quorum.into_iter().chain(mode).collect();
         let key = segment(&self.key);
@@ -166,14 +164,26 @@ pub(super) fn show_acks(answer: &Answer, streams: &mut Streams<'_>) -> Result<()
 }
 
 /// A value from the command line: itself if it is JSON, a JSON string if it is not, and read from
-/// standard input if it is `-`.
-pub(super) fn value(argument: &str) -> Result<Box<RawValue>, Failure> {
-    if argument != "-" {
-        return Ok(json_or_string(argument)?);
+/// standard input if it is `-`. Says so if something that looks like JSON is none.
+pub(super) fn value(argument: &str, streams: &mut Streams<'_>) -> Result<Box<RawValue>, Failure> {
+    let mut text = argument.to_owned();
+    if argument == "-" {
+        text.clear();
+        std::io::stdin().lock().read_to_string(&mut text)?;
+        if text.is_empty() {
+            return Err(Failure::Usage(
+                "standard input is empty: an empty text is written as '\"\"'",
+            ));
+        }
     }
-    let mut text = String::new();
-    std::io::stdin().lock().read_to_string(&mut text)?;
-    Ok(json_or_string(text.strip_suffix('\n').unwrap_or(&text))?)
+    let value = json_or_string(text.strip_suffix('\n').unwrap_or(&text))?;
+    if value.get().starts_with('"') && text.trim_start().starts_with(['{', '[']) {
+        writeln!(
+            streams.chatter,
+            "the value is not JSON: it is written as a text"
+        )?;
+    }
+    Ok(value)
 }
 
 fn json_or_string(text: &str) -> Result<Box<RawValue>, serde_json::Error> {
@@ -224,6 +234,28 @@ mod tests {
         ];
         for (text, want) in rows {
             assert_eq!(json_or_string(text).unwrap().get(), want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_looks_like_json_and_is_none_is_told() {
+        let rows = [
+            ("{\"a\":1", 1),
+            ("[1,]", 1),
+            ("{\"a\":1}", 0),
+            ("\"{\"", 0),
+            ("plain text", 0),
+        ];
+        for (text, notes) in rows {
+            let (mut data, mut chatter) = (Vec::new(), Vec::new());
+            let mut streams = Streams {
+                data: &mut data,
+                chatter: &mut chatter,
+                is_terminal: false,
+            };
+            assert!(value(text, &mut streams).is_ok());
+            let said = String::from_utf8(chatter).unwrap();
+            assert_eq!(said.lines().count(), notes, "{text}: {said}");
         }
     }
 

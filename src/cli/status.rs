@@ -23,10 +23,19 @@ pub(super) async fn run(args: Args, streams: &mut Streams<'_>) -> Result<(), Fai
     Ok(())
 }
 
+/// What a person looks for first; the rest follows by name.
+const FIRST: [&str; 5] = ["node", "state", "waiting_for", "ring.", "members"];
+
 /// One row a leaf, named by its path.
 fn rows(status: &Value) -> Vec<Vec<String>> {
     let mut out = Vec::new();
     flatten("", status, &mut out);
+    let rank = |row: &Vec<String>| {
+        let name = row.first().map_or("", String::as_str);
+        let place = FIRST.iter().position(|first| name.starts_with(first));
+        place.unwrap_or(FIRST.len())
+    };
+    out.sort_by_key(rank);
     out
 }
 
@@ -67,10 +76,10 @@ mod tests {
         assert_eq!(
             rows,
             [
-                "members=2",
                 "node=n1",
-                "queues.store.depth=0",
-                "ring.epoch=3"
+                "ring.epoch=3",
+                "members=2",
+                "queues.store.depth=0"
             ]
         );
     }

@@ -21,6 +21,11 @@ enum Host {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct NotHostPort;
 
+/// Whether the text is `host:port`.
+pub(crate) fn is_host_port(text: &str) -> bool {
+    text.parse::<HostPort>().is_ok()
+}
+
 impl HostPort {
     /// Whether only this machine can reach it.
     pub(super) fn is_loopback(&self) -> bool {

@@ -15,6 +15,7 @@ use std::time::Duration;
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::ring::Addresses;
 
+pub(crate) use address::is_host_port;
 pub use error::{ConfigError, Notice};
 pub use secret::{MIN_SECRET_BYTES, Secret};
 pub use settings::{Durability, LogFormat, LogLevel, Settings, Storage};

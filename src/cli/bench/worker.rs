@@ -17,6 +17,9 @@ use super::tally::{Kind, Tally};
 /// A pause after a connection failed, so that a node that is down is not hammered.
 const AFTER_FAILURE: Duration = Duration::from_millis(50);
 
+/// What a report says of operations for which there was nobody.
+pub(super) const CANNOT_CONNECT: &str = "cannot connect";
+
 /// What one connection is to do.
 pub(super) struct Plan {
     pub(super) endpoints: Vec<String>,
@@ -71,7 +74,7 @@ impl Error {
     fn name(&self) -> String {
         match self {
             Self::Status(status) => status.to_string(),
-            Self::Broken(Broken::Connect(_)) => "cannot connect".to_owned(),
+            Self::Broken(Broken::Connect(_)) => CANNOT_CONNECT.to_owned(),
             Self::Broken(Broken::TimedOut) => "no answer in time".to_owned(),
             Self::Broken(Broken::Io(_) | Broken::Closed) => "connection lost".to_owned(),
             Self::Broken(Broken::Malformed(_)) => "not HTTP".to_owned(),

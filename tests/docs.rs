@@ -1,0 +1,248 @@
+//! The documents tell the truth: links lead somewhere, flags and codes exist, the example
+//! configuration loads.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use clap::Args;
+use quorate::config::{Config, Settings};
+use quorate::http::api_error::Code;
+
+const EXAMPLE: &str = "docs/quorate.example.toml";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap()
+}
+
+/// Every document, relative to the root.
+fn documents() -> Vec<String> {
+    let mut all = Vec::new();
+    for dir in ["", "docs/"] {
+        for entry in std::fs::read_dir(root().join(dir)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            if Path::new(&name).extension().is_some_and(|e| e == "md") {
+                all.push(format!("{dir}{name}"));
+            }
+        }
+    }
+    assert!(all.len() > 3, "{all:?}");
+    all
+}
+
+/// Where the document's links lead.
+fn links(text: &str) -> Vec<&str> {
+    let ends = text.match_indices("](").map(|(at, _)| &text[at + 2..]);
+    ends.filter_map(|rest| rest.split(')').next()).collect()
+}
+
+/// The fragments that a document's headings make, as forges make them.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let anchor = |line: &str| {
+        let title = line.trim_start_matches('#').trim().to_lowercase();
+        let kept = title.chars().filter_map(|c| match c {
+            ' ' => Some('-'),
+            c if c.is_alphanumeric() || matches!(c, '-' | '_') => Some(c),
+            _ => None,
+        });
+        kept.collect()
+    };
+    headings.map(anchor).collect()
+}
+
+/// Links of one document that lead nowhere.
+fn broken_links(path: &str, text: &str) -> Vec<String> {
+    let folder = root().join(path).parent().unwrap().to_owned();
+    let is_broken = |link: &&str| {
+        if link.starts_with("http://") || link.starts_with("https://") {
+            return false;
+        }
+        let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+        let target: PathBuf = if file.is_empty() {
+            root().join(path)
+        } else {
+            folder.join(file)
+        };
+        let there = target.exists();
+        let heading = anchor.is_empty()
+            || std::fs::read_to_string(&target).is_ok_and(|t| anchors(&t).contains(anchor));
+        !(there && heading)
+    };
+    let broken = links(text).into_iter().filter(is_broken);
+    broken.map(|link| format!("{path}: {link}")).collect()
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let documents = documents();
+    let broken = documents.iter().flat_map(|d| broken_links(d, &read(d)));
+    assert_eq!(broken.collect::<Vec<_>>(), Vec::<String>::new());
+}
+
+#[test]
+fn a_link_that_leads_nowhere_is_found() {
+    let rows = [
+        ("[a](docs/api.md)", 0),
+        ("[a](docs/no-such.md)", 1),
+        ("[a](docs/api.md#limits)", 0),
+        ("[a](docs/api.md#no-such-heading)", 1),
+        ("[a](https://example.org/x)", 0),
+        ("no link", 0),
+    ];
+    for (text, want) in rows {
+        assert_eq!(broken_links("README.md", text).len(), want, "{text}");
+    }
+}
+
+/// The long flags that a text names, in any number of words.
+fn flags(text: &str) -> BTreeSet<&str> {
+    let is_flag = |c: char| c.is_ascii_lowercase() || c == '-';
+    let words = text.split(|c: char| !is_flag(c));
+    let flags = words.filter(|w| w.starts_with("--") && w.len() > 2 && !w.starts_with("---"));
+    flags.collect()
+}
+
+/// What the command says of one of its verbs.
+fn help(verb: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
+    let output = command.args(verb).arg("--help").output().unwrap();
+    assert!(output.status.success(), "{verb:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The verbs, from the list in the command's own help.
+fn verbs() -> Vec<String> {
+    let help = help(&[]);
+    let list = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let list = list.take_while(|line| !line.is_empty());
+    let names = list.filter_map(|line| line.split_whitespace().next());
+    names.filter(|n| *n != "help").map(str::to_owned).collect()
+}
+
+#[test]
+fn every_flag_that_the_documents_name_exists() {
+    let verbs = verbs();
+    assert!(verbs.iter().any(|verb| verb == "server"), "{verbs:?}");
+    let of = |verb: &String| (verb.clone(), help(&[verb]));
+    let helps: Vec<(String, String)> = verbs.iter().map(of).collect();
+    let mut missing = Vec::new();
+    for document in documents() {
+        let text = read(&document).replace("\\\n", " ");
+        for line in text.lines().filter(|line| !line.contains("cargo ")) {
+            let named = |verb: &str| line.contains(&format!("quorate {verb}"));
+            let narrow = helps.iter().filter(|(verb, _)| named(verb));
+            let narrow: Vec<_> = narrow.collect();
+            let any = if narrow.is_empty() {
+                helps.iter().collect()
+            } else {
+                narrow
+            };
+            for flag in flags(line) {
+                if !any.iter().any(|(_, help)| flags(help).contains(flag)) {
+                    missing.push(format!("{document}: {flag} in {line:?}"));
+                }
+            }
+        }
+    }
+    assert_eq!(missing, Vec::<String>::new());
+}
+
+#[test]
+fn every_verb_is_in_the_readme() {
+    let readme = read("README.md");
+    for verb in verbs() {
+        assert!(readme.contains(&format!("quorate {verb}")), "{verb}");
+    }
+}
+
+#[test]
+fn every_error_code_is_explained() {
+    let api = read("docs/api.md");
+    for code in Code::ALL {
+        let row = format!("| `{}` | {} |", code.as_str(), code.status().as_u16());
+        assert!(api.contains(&row), "docs/api.md has no row {row}");
+    }
+}
+
+/// The example with every line that is commented-out TOML switched on.
+fn everything(text: &str) -> String {
+    let is_key = |line: &str| {
+        let rest = line.strip_prefix('#')?;
+        let first = rest.bytes().next()?;
+        first.is_ascii_lowercase().then(|| rest.to_owned())
+    };
+    let lines = text
+        .lines()
+        .map(|l| is_key(l).unwrap_or_else(|| l.to_owned()));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_example_configuration_loads_as_it_is() {
+    let flags = Settings {
+        config: Some(root().join(EXAMPLE)),
+        ..Settings::default()
+    };
+    let config = Config::load(flags).unwrap();
+    assert_eq!(config.name.as_str(), "n1");
+}
+
+#[test]
+fn the_example_configuration_has_every_setting() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("all.toml");
+    let text = everything(&read(EXAMPLE));
+    std::fs::write(&file, &text).unwrap();
+    Settings::read(&file).unwrap();
+    let command = Settings::augment_args(clap::Command::new("server"));
+    let shown = command.get_arguments().filter(|a| !a.is_hide_set());
+    let names: Vec<&str> = shown.filter_map(clap::Arg::get_long).collect();
+    assert!(names.len() > 20, "{names:?}");
+    for name in names.into_iter().filter(|name| *name != "config") {
+        let set = text
+            .lines()
+            .filter(|l| l.starts_with(&format!("{name} = ")));
+        assert_eq!(set.count(), 1, "{name}");
+    }
+}
+
+#[test]
+fn the_defaults_that_the_example_shows_are_the_defaults() {
+    let shown = |key: &str| {
+        let text = read(EXAMPLE);
+        let start = format!("#{key} = ");
+        let line = text.lines().find_map(|l| l.strip_prefix(&start));
+        line.unwrap().trim_matches('"').to_owned()
+    };
+    let file = root().join(EXAMPLE);
+    let bare = Settings {
+        config: Some(file),
+        ..Settings::default()
+    };
+    let is = Config::load(bare).unwrap();
+    let rows = [
+        ("client", is.listen.client.to_string()),
+        ("admin", is.listen.admin.to_string()),
+        ("peer", is.listen.peer.to_string()),
+        ("replicas", is.replicas.to_string()),
+        ("read-quorum", is.read_quorum.to_string()),
+        ("write-quorum", is.write_quorum.to_string()),
+        ("zone", is.zone),
+        ("weight", is.weight.to_string()),
+        ("durability", format!("{:?}", is.durability).to_lowercase()),
+        ("storage", format!("{:?}", is.storage).to_lowercase()),
+        ("max-in-flight", is.max_in_flight.to_string()),
+        ("log-level", format!("{:?}", is.log_level).to_lowercase()),
+        ("log-format", format!("{:?}", is.log_format).to_lowercase()),
+    ];
+    for (key, want) in rows {
+        assert_eq!(shown(key), want, "{key}");
+    }
+}
