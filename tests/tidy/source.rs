@@ -48,12 +48,23 @@ impl Source {
     }
 }
 
-/// Where the first `#[cfg(test)] mod` begins.
+/// What follows `mod`, up to the first semicolon, in an item that is a module.
+fn declared(item: &str) -> Option<&str> {
+    let item = item.strip_prefix("pub").map_or(item, |public| {
+        let path = public.strip_prefix('(').and_then(|p| p.split_once(')'));
+        path.map_or(public, |(_, rest)| rest).trim_start()
+    });
+    let name = item.strip_prefix("mod ")?;
+    Some(name.split_once(';').map_or(name, |(name, _)| name))
+}
+
+/// Where the first `#[cfg(test)] mod` with its content begins.
 fn test_module(code: &str) -> usize {
     let marks = code.match_indices("#[cfg(test)]");
     let mut starts = marks.filter(|(at, mark)| {
         let rest = code[at + mark.len()..].trim_start();
-        rest.starts_with("mod ") || rest.starts_with("pub mod ") || rest.starts_with("pub(")
+        // A declaration at the top of a file does not make tests of what follows it.
+        declared(rest).is_some_and(|name| name.contains('{'))
     });
     starts.next().map_or(code.len(), |(at, _)| at)
 }
@@ -88,7 +99,7 @@ fn test_files(source: &Source) -> Vec<String> {
         .split("#[cfg(test)]")
         .skip(1)
         .filter_map(|rest| {
-            let name = rest.trim_start().strip_prefix("mod ")?.split_once(';')?.0;
+            let name = declared(rest.trim_start())?;
             (!name.contains('{')).then(|| format!("{dir}/{name}.rs"))
         });
     declared.collect()
@@ -214,4 +225,23 @@ fn tests_are_told_from_what_ships() {
     assert_eq!(Source::new("src/node.rs", "").room(), Some("node"));
     let declares = Source::new("src/x/mod.rs", "#[cfg(test)]\nmod laws;\n");
     assert_eq!(test_files(&declares), ["src/x/laws.rs"]);
+}
+
+#[test]
+fn only_a_test_module_with_its_content_ends_what_ships() {
+    let rows = [
+        ("mod a;\n#[cfg(test)]\nmod tests;\nfn f() {}", 40),
+        ("#[cfg(test)]\npub(crate) mod fake;\nmod b;", 40),
+        ("fn f() {}\n#[cfg(test)]\nmod tests { use a; }", 10),
+        (
+            "fn f() {}\n#[cfg(test)]\npub(crate) mod tests { use a; }",
+            10,
+        ),
+    ];
+    for (text, ships) in rows {
+        let source = Source::new("src/a.rs", text);
+        assert_eq!(source.shipped().len(), ships, "{text}");
+    }
+    let parent = Source::new("src/a/mod.rs", rows[1].0);
+    assert_eq!(test_files(&parent), ["src/a/fake.rs"]);
 }

@@ -33,7 +33,10 @@ pub(crate) fn code(source: &Source) -> Vec<String> {
     ban(all.contains("let _ ="), "`let _ =` hides a failure");
     let prints = shipped.contains("println!") || shipped.contains("print!");
     let may_print = source.room() == Some("cli") || source.path.starts_with("benches/");
-    ban(prints && !may_print, "only the command line and benchmarks print");
+    ban(
+        prints && !may_print,
+        "only the command line and benchmarks print",
+    );
     let may_sleep = MAY_SLEEP.contains(&source.path.as_str());
     let sleeps = tests.contains("sleep(") && !is_paused(tests) || tests.contains("thread::sleep");
     ban(sleeps && !may_sleep, "a test sleeps");

@@ -13,6 +13,8 @@ const PATHS: [&str; 11] = [
     "digest",
 ];
 
+type Headers<'a> = &'a [(&'static str, &'a str)];
+
 async fn node() -> FakeNode {
     let node = FakeNode::new("a");
     let ring = ring_of(&[("a", "127.0.0.1:1")], &["a"], None);
@@ -21,7 +23,7 @@ async fn node() -> FakeNode {
 }
 
 /// What a call of these headers is answered on every path.
-async fn statuses(headers: &[(&'static str, &str)], body: &'static [u8]) -> Vec<u16> {
+async fn statuses(headers: Headers<'_>, body: &'static [u8]) -> Vec<u16> {
     let node = web::Data::new(node().await.peer_handle());
     let app = init_service(App::new().app_data(node).configure(configure)).await;
     let mut statuses = Vec::new();
@@ -40,7 +42,7 @@ async fn every_call_shows_the_proof_the_protocol_and_the_cluster() {
     let (proof, wrong) = (proof(), PeerProof::of(b"another secret"));
     let (ours, other) = ("0000000000000001", "0000000000000002");
     let all = |status| vec![status; PATHS.len()];
-    let rows: [(&str, &[(&str, &str)], u16); 6] = [
+    let rows: [(&str, Headers<'_>, u16); 6] = [
         ("nothing", &[], 401),
         ("no proof", &[(PROTOCOL_HEADER, PROTOCOL)], 401),
         (
