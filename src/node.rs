@@ -18,6 +18,7 @@ use self::door::Door;
 use self::shared::{Shared, named, random_u64};
 use crate::actors::admin_handle::AdminHandle;
 use crate::actors::admission::{Deadlines, InFlight};
+use crate::actors::anti_entropy::AntiEntropy;
 use crate::actors::giver::Giver;
 use crate::actors::handle::Readiness;
 use crate::actors::health::HealthBoard;
@@ -152,6 +153,7 @@ struct Node {
     shared: Shared,
     lifecycle: Addr<Lifecycle>,
     giver: Addr<Giver>,
+    entropy: Addr<AntiEntropy>,
     readiness: Addr<ReadinessKeeper>,
     refused: mpsc::Receiver<Refusal>,
 }
@@ -203,6 +205,7 @@ impl Node {
         let readiness = shared.start_readiness(&control, config, ready);
         let handoff = shared.start_handoff(&background, lifecycle.clone());
         let giver = shared.start_giver(&background);
+        let entropy = shared.start_entropy(&background);
         lifecycle.do_send(MeetHandoff(handoff.recipient()));
         shared
             .ring_keeper
@@ -215,6 +218,7 @@ impl Node {
             shared,
             lifecycle,
             giver,
+            entropy,
             readiness,
             refused,
         })
@@ -282,6 +286,7 @@ impl Node {
             in_flight,
             store: shared.store.clone(),
             records: shared.records.clone(),
+            entropy: self.entropy.clone(),
         }
     }
 
@@ -295,6 +300,7 @@ impl Node {
             giver: self.giver.clone(),
             ring_keeper: shared.ring_keeper.clone(),
             lifecycle: self.lifecycle.clone(),
+            entropy: self.entropy.clone(),
         }
     }
 }

@@ -3,14 +3,16 @@
 use actix::Addr;
 
 use super::admission::InFlight;
+use super::anti_entropy::{self, AntiEntropy, EntropyStatus};
 use super::health::HealthBoard;
 use super::life_view::{Life, LifeView};
 use super::local_reader::LocalRecords;
 use super::peer_handle::GoingDown;
 use super::ring_view::{RingView, View};
-use super::store_keeper::{GetStatus, StoreKeeper, StoreStatus};
-use crate::dynamo::key::Key;
+use super::store_keeper::{GetLeaves, GetRoots, GetStatus, StoreKeeper, StoreStatus};
+use crate::dynamo::key::{Key, Partition};
 use crate::dynamo::membership::lifecycle::NodeState;
+use crate::dynamo::merkle::{Digest, LeafDigests};
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::quorum::Fault;
 use crate::dynamo::ring::Ring;
@@ -32,6 +34,8 @@ pub struct AdminHandle {
     pub store: Addr<StoreKeeper>,
     /// Its records.
     pub records: LocalRecords,
+    /// Its comparisons with the other owners.
+    pub entropy: Addr<AntiEntropy>,
 }
 
 impl AdminHandle {
@@ -59,6 +63,38 @@ impl AdminHandle {
     /// [`GoingDown`].
     pub async fn store(&self) -> Result<StoreStatus, GoingDown> {
         self.store.send(GetStatus).await.or(Err(GoingDown))
+    }
+
+    /// How far this node and the other owners are apart.
+    ///
+    /// # Errors
+    /// [`GoingDown`].
+    pub async fn entropy(&self) -> Result<EntropyStatus, GoingDown> {
+        let status = self.entropy.send(anti_entropy::GetStatus).await;
+        status.or(Err(GoingDown))
+    }
+
+    /// The digests of the partitions that this node owns; `None` for one not built yet.
+    ///
+    /// # Errors
+    /// [`GoingDown`].
+    pub async fn roots(&self) -> Result<Vec<(Partition, Option<Digest>)>, GoingDown> {
+        let roots = self.store.send(GetRoots).await.or(Err(GoingDown))?;
+        let view = self.view.load();
+        let owned = Partition::all().zip(roots).filter(|(partition, _)| {
+            let ring = view.ring.as_ref();
+            ring.is_some_and(|ring| ring.placement(*partition).involves(&view.me))
+        });
+        Ok(owned.collect())
+    }
+
+    /// The digests of a partition's leaves; `None` if they are not built yet.
+    ///
+    /// # Errors
+    /// [`GoingDown`].
+    pub async fn leaves(&self, partition: Partition) -> Result<Option<LeafDigests>, GoingDown> {
+        let leaves = self.store.send(GetLeaves(partition)).await;
+        leaves.or(Err(GoingDown))
     }
 
     /// Whether this node reaches the other; itself it always does.

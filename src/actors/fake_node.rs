@@ -10,8 +10,10 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 
+use super::anti_entropy::{AntiEntropy, EntropyParts};
 use super::fake::quiet;
 use super::giver::Giver;
+use super::health::HealthBoard;
 use super::life_view::LifePublisher;
 use super::lifecycle::{Lifecycle, LifecycleParts, Past};
 use super::link::Link;
@@ -167,8 +169,22 @@ impl FakeNode {
         self.engine.meta(name).unwrap()
     }
 
+    /// An anti-entropy that looks this often, as in a real node but on this thread.
+    pub(crate) fn entropy(&self, pause: Duration) -> AntiEntropy {
+        AntiEntropy::new(EntropyParts {
+            view: self.view.clone(),
+            link: Link::new(proof()),
+            health: HealthBoard::default(),
+            records: self.records.clone(),
+            store: self.store.clone(),
+            pause,
+            log: quiet(),
+        })
+    }
+
     pub(crate) fn peer_handle(&self) -> PeerHandle {
         PeerHandle {
+            entropy: self.entropy(PATIENCE * 100).start(),
             proof: proof(),
             view: self.view.clone(),
             records: self.records.clone(),

@@ -45,18 +45,10 @@ impl Giver {
         Self { records, view }
     }
 
-    /// A receiver must know that everything acknowledged under the ring before is in what it
-    /// pulls, so this node must be at the receiver's epoch itself.
-    fn check(&self, epoch: u64) -> Result<(), Fault> {
-        match self.view.load().epoch() {
-            mine if mine > epoch => Err(Fault::StaleRing),
-            mine if mine < epoch => Err(Fault::RingBehind),
-            _ => Ok(()),
-        }
-    }
-
     fn page(&self, call: PullCall) -> Result<PullReply, Fault> {
-        self.check(call.epoch)?;
+        // A receiver must know that everything acknowledged under the ring before is in what it
+        // pulls, so this node must be at the receiver's epoch itself.
+        self.view.load().check_epoch(call.epoch)?;
         let partition = Partition::new(call.partition).ok_or(Fault::NotOwner)?;
         let after = call
             .after
@@ -122,7 +114,7 @@ impl Handler<GiveDigest> for Giver {
     type Result = Result<DigestReply, Fault>;
 
     fn handle(&mut self, ask: GiveDigest, _ctx: &mut Self::Context) -> Self::Result {
-        self.check(ask.epoch)?;
+        self.view.load().check_epoch(ask.epoch)?;
         digest(&self.records, ask.partition)
     }
 }

@@ -19,16 +19,15 @@ use tokio::time::{Instant, sleep};
 use super::giver::digest;
 use super::link::{Link, LinkError};
 use super::local_reader::LocalRecords;
-use super::replica::{ReplicaWrite, Terms};
+use super::merging::{MergeError, Merging};
+use super::replica::Terms;
 use super::ring_keeper::{Flip, RingKeeper, Verified};
 use super::ring_view::RingView;
-use super::store_keeper::{Apply, StoreKeeper, StoreOp};
+use super::store_keeper::StoreKeeper;
 use super::worker::Quorums;
 use crate::dynamo::key::{Key, Partition};
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::ring::{OwnerSet, Ring};
-use crate::dynamo::version::{State, sync};
-use crate::wire::state::decode_state;
 use crate::wire::transfer::{DigestReply, FlipReply, PartitionCall, PullCall, PullReply};
 
 /// Partitions pulled at the same time.
@@ -94,6 +93,8 @@ enum TransferError {
     Damaged,
     #[error("this node's own store did not take a record")]
     NotStored,
+    #[error(transparent)]
+    NotMerged(#[from] MergeError),
 }
 
 impl Handoff {
@@ -253,37 +254,21 @@ impl HandoffParts {
     }
 
     async fn take_in(&self, ring: &Ring, page: PullReply) -> Result<usize, TransferError> {
-        let deadline = Instant::now() + CALL_TIME;
         let terms = Terms {
             epoch: ring.epoch,
             set: OwnerSet::Incoming,
-            deadline,
+            deadline: Instant::now() + CALL_TIME,
         };
-        let mut ops = Vec::new();
+        let mut given = Vec::with_capacity(page.records.len());
         for (key, state) in page.records {
             let key = Key::new(Bytes::from(key.into_vec())).or(Err(TransferError::Damaged))?;
-            let bytes = Bytes::from(state.into_vec());
-            let theirs = decode_state(&bytes).or(Err(TransferError::Damaged))?;
-            let ours = self.records.peek(&key).or(Err(TransferError::NotStored))?;
-            let ours = ours.map_or_else(|| Ok(State::default()), |bytes| decode_state(&bytes));
-            let ours = ours.or(Err(TransferError::Damaged))?;
-            if sync(&ours, &theirs) != ours {
-                ops.push(StoreOp::Write(ReplicaWrite {
-                    key,
-                    state: bytes,
-                    terms,
-                }));
-            }
+            given.push((key, Some(Bytes::from(state.into_vec()))));
         }
-        let missing = ops.len();
-        if missing > 0 {
-            let applied = self.store.send(Apply { ops }).await;
-            let applied = applied.or(Err(TransferError::NotStored))?;
-            if applied.iter().any(Result::is_err) {
-                return Err(TransferError::NotStored);
-            }
-        }
-        Ok(missing)
+        let merging = Merging {
+            records: self.records.clone(),
+            store: self.store.clone(),
+        };
+        Ok(merging.merge(given, terms).await?.missing)
     }
 
     async fn flip(&self, ring: &Ring, partition: Partition, owner: &NodeId) -> bool {

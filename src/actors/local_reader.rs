@@ -61,7 +61,7 @@ impl LocalRecords {
         }
         let partition = read.key.hash().partition();
         view.admit_read(partition, &read.terms)?;
-        let record = self.engine_said(self.record(partition, &read.key))?;
+        let (record, _) = self.engine_said(self.record(partition, &read.key))?;
         Ok(record.map(|record| record.state))
     }
 
@@ -70,7 +70,7 @@ impl LocalRecords {
     /// # Errors
     /// [`Fault::Broken`] when the engine cannot tell.
     pub fn peek(&self, key: &Key) -> Result<ReadReply, Fault> {
-        let record = self.engine_said(self.record(key.hash().partition(), key))?;
+        let (record, _) = self.engine_said(self.record(key.hash().partition(), key))?;
         Ok(record.map(|record| record.state))
     }
 
@@ -97,7 +97,8 @@ impl LocalRecords {
         })
     }
 
-    /// The record of a key; none if there is none, or none that can be read.
+    /// The record of a key; none if there is none, or none that can be read, which the second
+    /// result tells.
     ///
     /// # Errors
     /// [`EngineError`] when the engine cannot tell.
@@ -105,9 +106,12 @@ impl LocalRecords {
         &self,
         partition: Partition,
         key: &Key,
-    ) -> Result<Option<Record>, EngineError> {
+    ) -> Result<(Option<Record>, bool), EngineError> {
         let found = self.engine.get(partition, key)?;
-        Ok(found.and_then(|record| self.undamaged(key, decode_record(record))))
+        let present = found.is_some();
+        let record = found.and_then(|record| self.undamaged(key, decode_record(record)));
+        let damaged = present && record.is_none();
+        Ok((record, damaged))
     }
 
     /// Counts and reports a record that cannot be read.

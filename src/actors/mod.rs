@@ -2,6 +2,7 @@
 
 pub mod admin_handle;
 pub mod admission;
+pub mod anti_entropy;
 pub mod deferred;
 #[cfg(test)]
 pub(crate) mod fake;
@@ -15,6 +16,7 @@ pub mod life_view;
 pub mod lifecycle;
 pub mod link;
 pub mod local_reader;
+pub mod merging;
 pub mod peer;
 pub mod peer_handle;
 pub mod prober;

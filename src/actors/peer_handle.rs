@@ -1,8 +1,9 @@
 //! What other nodes may ask of this one, as `http` sees it.
 
-use actix::Addr;
+use actix::{Addr, Handler, Message};
 use tokio::time::Instant;
 
+use super::anti_entropy::AntiEntropy;
 use super::giver::{GiveDigest, GivePage, Giver};
 use super::lifecycle::{Found, Greet, Lifecycle};
 use super::local_reader::LocalRecords;
@@ -39,6 +40,8 @@ pub struct PeerHandle {
     pub ring_keeper: Addr<RingKeeper>,
     /// For everything before a node is a member.
     pub lifecycle: Addr<Lifecycle>,
+    /// For comparisons.
+    pub entropy: Addr<AntiEntropy>,
 }
 
 /// The actor that should answer is gone: the node is going down.
@@ -193,6 +196,18 @@ impl PeerHandle {
             })
             .await
             .or(Err(GoingDown))
+    }
+
+    /// Takes part in a comparison: one of the messages of [`anti_entropy`](super::anti_entropy).
+    ///
+    /// # Errors
+    /// [`GoingDown`].
+    pub async fn compare<M>(&self, message: M) -> Result<M::Result, GoingDown>
+    where
+        M: Message<Result: Send> + Send + 'static,
+        AntiEntropy: Handler<M>,
+    {
+        self.entropy.send(message).await.or(Err(GoingDown))
     }
 
     /// Hears who calls, and says who this is.

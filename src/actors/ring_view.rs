@@ -99,6 +99,28 @@ impl View {
         self.flipped.contains(partition)
     }
 
+    /// Whether this node is at the same epoch as somebody who asks.
+    ///
+    /// # Errors
+    /// [`Fault::StaleRing`] when the other is behind, [`Fault::RingBehind`] when this node is.
+    pub fn check_epoch(&self, epoch: u64) -> Result<(), Fault> {
+        match epoch.cmp(&self.epoch()) {
+            std::cmp::Ordering::Less => Err(Fault::StaleRing),
+            std::cmp::Ordering::Greater => Err(Fault::RingBehind),
+            std::cmp::Ordering::Equal => Ok(()),
+        }
+    }
+
+    /// Whether this node and another both own the partition, which is at rest, so that what they
+    /// hold of it should be equal.
+    #[must_use]
+    pub fn shares(&self, partition: Partition, other: &NodeId) -> bool {
+        self.ring.as_ref().is_some_and(|ring| {
+            let row = ring.placement(partition);
+            row.incoming.is_none() && row.owners.contains(&self.me) && row.owners.contains(other)
+        })
+    }
+
     /// Whether this node may merge or mint under these terms: at the same epoch, as an owner now
     /// or to be.
     ///
@@ -136,12 +158,9 @@ impl View {
     }
 
     fn placement(&self, partition: Partition, terms: &Terms) -> Result<&Placement, Fault> {
-        match (&self.ring, terms.epoch.cmp(&self.epoch())) {
-            (_, std::cmp::Ordering::Less) => Err(Fault::StaleRing),
-            (_, std::cmp::Ordering::Greater) => Err(Fault::RingBehind),
-            (Some(ring), std::cmp::Ordering::Equal) => Ok(ring.placement(partition)),
-            (None, std::cmp::Ordering::Equal) => Err(Fault::NotOwner),
-        }
+        self.check_epoch(terms.epoch)?;
+        let ring = self.ring.as_ref().ok_or(Fault::NotOwner)?;
+        Ok(ring.placement(partition))
     }
 }
 

@@ -5,7 +5,11 @@ mod batch;
 mod store;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 mod work;
+
+pub(super) use upkeep::live_digest;
+pub use upkeep::{GetLeaves, GetRoots, RebuildDigests};
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,6 +25,7 @@ use crate::actors::deferred::Deferred;
 use crate::actors::local_reader::LocalRecords;
 use crate::actors::replica::{MintReply, ReplicaMint, ReplicaWrite};
 use crate::actors::ring_view::RingView;
+use crate::dynamo::merkle::Tree;
 use crate::dynamo::quorum::Fault;
 use crate::dynamo::ring::ClusterId;
 use crate::storage::{
@@ -167,6 +172,7 @@ pub struct StoreKeeper {
     view: RingView,
     pending: VecDeque<Work>,
     commit_due: bool,
+    upkeep_due: bool,
     ended: Option<Ended>,
     operations: u64,
     on_fatal: Box<dyn Fn(&str) + Send>,
@@ -203,6 +209,7 @@ impl StoreKeeper {
                 identity: parts.identity,
                 lease,
                 counts,
+                tree: Tree::default(),
                 random: parts.random,
                 log: parts.log,
                 commits: 0,
@@ -212,6 +219,7 @@ impl StoreKeeper {
             view: parts.view,
             pending: VecDeque::new(),
             commit_due: false,
+            upkeep_due: false,
             ended: None,
             operations: 0,
             on_fatal: parts.on_fatal,
@@ -294,6 +302,7 @@ impl Actor for StoreKeeper {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        self.arrange_upkeep(ctx);
         if self.store.identity.durability == Durability::Interval {
             ctx.run_interval(SYNC_INTERVAL, |keeper, _| {
                 if keeper.ended.is_none()
@@ -434,5 +443,6 @@ impl Handler<Commit> for StoreKeeper {
         self.commit_due = false;
         self.commit();
         self.arrange_commit(ctx);
+        self.arrange_upkeep(ctx);
     }
 }

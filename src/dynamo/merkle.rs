@@ -1,9 +1,13 @@
 //! Digests of a partition: whether two replicas hold the same records, and if not, in which
-//! sixty-fourth of the partition they differ.
+//! 1024th of the partition they differ. [`Tree`] keeps them for a whole store.
 //!
 //! A digest is the exclusive or of one number per record, so it does not depend on any order, and
 //! a record that changes is taken out and put in anew without looking at the others. It guards
 //! against divergence and damage, not against an adversary: peers are authenticated.
+
+mod tree;
+
+pub use tree::{NOTHING, Tree};
 
 use std::hash::Hasher;
 
@@ -12,7 +16,7 @@ use fnv::FnvHasher;
 use super::key::{KeyHash, PARTITIONS, fmix64};
 
 /// How many leaves a partition has.
-pub const LEAVES: usize = 64;
+pub const LEAVES: usize = 1024;
 
 /// The number that stands for one record: its key and its encoded state.
 #[must_use]
@@ -43,50 +47,58 @@ impl std::fmt::Display for Digest {
 
 /// One of the [`LEAVES`] equal ranges of a partition, in the order of key hashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Leaf(u8);
+pub struct Leaf(u16);
 
 impl Leaf {
     /// The leaf with this number, if there is one.
     #[must_use]
-    pub fn new(number: u8) -> Option<Self> {
+    pub fn new(number: u16) -> Option<Self> {
         (usize::from(number) < LEAVES).then_some(Self(number))
     }
 
     /// Where in its partition a key lies: the bits of its hash below those of the partition.
     #[must_use]
     pub fn of(hash: KeyHash) -> Self {
-        let [_, below, ..] = (hash.as_u64() << (PARTITIONS.trailing_zeros() - 8)).to_be_bytes();
-        Self(below >> (u8::BITS - LEAVES.trailing_zeros()))
+        let below = hash.as_u64() << PARTITIONS.trailing_zeros();
+        let [_, _, _, _, _, _, high, low] =
+            (below >> (u64::BITS - LEAVES.trailing_zeros())).to_be_bytes();
+        Self(u16::from_be_bytes([high, low]))
     }
 
     /// The leaf's number, `0..LEAVES`.
     #[must_use]
-    pub fn number(self) -> u8 {
+    pub fn number(self) -> u16 {
         self.0
     }
 }
 
 /// The digests of a partition's leaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeafDigests([u64; LEAVES]);
+pub struct LeafDigests(Box<[u64; LEAVES]>);
 
 impl Default for LeafDigests {
     fn default() -> Self {
-        Self([0; LEAVES])
+        Self(Box::new([0; LEAVES]))
     }
 }
 
 impl LeafDigests {
-    /// Of digests that a peer sent.
+    /// Of digests that a peer sent; `None` if they are not [`LEAVES`].
     #[must_use]
-    pub fn from_array(leaves: [u64; LEAVES]) -> Self {
-        Self(leaves)
+    pub fn from_slice(leaves: &[u64]) -> Option<Self> {
+        leaves.try_into().ok().map(|leaves| Self(Box::new(leaves)))
     }
 
     /// As they are sent to a peer.
     #[must_use]
-    pub fn as_array(&self) -> &[u64; LEAVES] {
-        &self.0
+    pub fn as_slice(&self) -> &[u64] {
+        self.0.as_slice()
+    }
+
+    /// The digest of one leaf.
+    #[must_use]
+    pub fn leaf(&self, leaf: Leaf) -> u64 {
+        self.0.get(usize::from(leaf.0)).copied().unwrap_or_default()
     }
 
     /// Puts a record in or, if it is in, takes it out; see [`record_digest`].
@@ -105,7 +117,7 @@ impl LeafDigests {
     /// The leaves in which the two differ, in order; none exactly when they are equal.
     #[must_use]
     pub fn differing(&self, other: &Self) -> Vec<Leaf> {
-        let pairs = (0..).map(Leaf).zip(self.0.iter().zip(&other.0));
+        let pairs = (0..).map(Leaf).zip(self.0.iter().zip(other.0.iter()));
         let unequal = pairs.filter(|(_, (a, b))| a != b);
         unequal.map(|(leaf, _)| leaf).collect()
     }
@@ -183,7 +195,7 @@ mod tests {
     #[test]
     fn leaves_divide_a_partition_evenly_in_the_order_of_hashes() {
         let mut counts = [0_u32; LEAVES];
-        let mut hashes: Vec<KeyHash> = (0..64_000_u32)
+        let mut hashes: Vec<KeyHash> = (0..256_000_u32)
             .map(|i| KeyHash::of(&i.to_be_bytes()))
             .collect();
         hashes.sort();
@@ -192,16 +204,18 @@ mod tests {
             let together = pair[0].partition() == pair[1].partition();
             assert!(!together || Leaf::of(pair[0]) <= Leaf::of(pair[1]));
         }
-        let even = counts.iter().all(|c| (800..1200).contains(c));
+        let even = counts.iter().all(|c| (160..350).contains(c));
         assert!(even, "{counts:?}");
     }
 
     #[test]
-    fn there_are_64_leaves() {
-        assert_eq!(Leaf::new(63).map(Leaf::number), Some(63));
-        assert_eq!(Leaf::new(64), None);
-        let peer = LeafDigests::from_array([7; LEAVES]);
-        assert_eq!(LeafDigests::from_array(*peer.as_array()), peer);
+    fn there_are_1024_leaves() {
+        assert_eq!(Leaf::new(1023).map(Leaf::number), Some(1023));
+        assert_eq!(Leaf::new(1024), None);
+        let peer = LeafDigests::from_slice(&[7; LEAVES]).unwrap();
+        assert_eq!(LeafDigests::from_slice(peer.as_slice()), Some(peer.clone()));
+        assert_eq!(LeafDigests::from_slice(&[7; LEAVES - 1]), None);
+        assert_eq!(peer.leaf(Leaf::new(1023).unwrap()), 7);
         assert_eq!(Digest(7).to_string(), "0000000000000007");
     }
 }

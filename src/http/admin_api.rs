@@ -1,5 +1,6 @@
 //! The admin listener: what operators ask. Loopback, or behind a token.
 
+mod merkle;
 #[cfg(test)]
 mod tests;
 
@@ -76,6 +77,11 @@ pub fn app(
                 .get(replica)
                 .default_service(web::to(only_get)),
         )
+        .service(
+            web::resource("/merkle")
+                .get(merkle::merkle)
+                .default_service(web::to(only_get)),
+        )
         .default_service(web::to(nothing_here))
 }
 
@@ -107,7 +113,7 @@ async fn authorise(
 }
 
 async fn status(api: Api) -> HttpResponse {
-    let Ok(store) = api.node.store().await else {
+    let (Ok(store), Ok(entropy)) = (api.node.store().await, api.node.entropy().await) else {
         return going_down();
     };
     let (view, life) = (api.node.view(), api.node.life());
@@ -147,6 +153,7 @@ async fn status(api: Api) -> HttpResponse {
             "syncs": store.syncs,
             "damaged": store.damaged,
         },
+        "anti_entropy": entropy,
         "limits": api.limits,
     }))
 }

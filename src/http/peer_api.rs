@@ -9,8 +9,10 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::actors::anti_entropy::{AnswerKeys, AnswerLeaves, AnswerRoots, AnswerSync};
 use crate::actors::link::{CLUSTER_HEADER, PROOF_HEADER, PROTOCOL_HEADER};
 use crate::actors::peer_handle::{GoingDown, PeerHandle};
+use crate::dynamo::quorum::Fault;
 use crate::limits::MAX_PEER_MESSAGE_BYTES;
 use crate::wire::peer::{Batch, PROTOCOL};
 use crate::wire::ring::decode_ring;
@@ -29,7 +31,11 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .route("/peer/v1/accept", web::post().to(accept))
         .route("/peer/v1/flip", web::post().to(flip))
         .route("/peer/v1/pull", web::post().to(pull))
-        .route("/peer/v1/digest", web::post().to(digest));
+        .route("/peer/v1/digest", web::post().to(digest))
+        .route("/peer/v1/merkle/roots", web::post().to(roots))
+        .route("/peer/v1/merkle/leaves", web::post().to(leaves))
+        .route("/peer/v1/merkle/keys", web::post().to(keys))
+        .route("/peer/v1/merkle/sync", web::post().to(sync));
 }
 
 type Node = web::Data<PeerHandle>;
@@ -108,21 +114,53 @@ async fn flip(node: Node, request: HttpRequest, body: web::Bytes) -> HttpRespons
 
 async fn pull(node: Node, request: HttpRequest, body: web::Bytes) -> HttpResponse {
     match decoded(&node, &request, &body) {
-        Ok(call) => outcome(node.pull(call).await.map(|reply| reply.map_err(Refusal))),
+        Ok(call) => compared(node.pull(call).await),
         Err(refused) => *refused,
     }
 }
 
 async fn digest(node: Node, request: HttpRequest, body: web::Bytes) -> HttpResponse {
     match decoded(&node, &request, &body) {
-        Ok(call) => outcome(node.digest(call).await.map(|reply| reply.map_err(Refusal))),
+        Ok(call) => compared(node.digest(call).await),
         Err(refused) => *refused,
     }
 }
 
+async fn roots(node: Node, request: HttpRequest, body: web::Bytes) -> HttpResponse {
+    match decoded(&node, &request, &body) {
+        Ok(call) => compared(node.compare(AnswerRoots(call)).await),
+        Err(refused) => *refused,
+    }
+}
+
+async fn leaves(node: Node, request: HttpRequest, body: web::Bytes) -> HttpResponse {
+    match decoded(&node, &request, &body) {
+        Ok(call) => compared(node.compare(AnswerLeaves(call)).await),
+        Err(refused) => *refused,
+    }
+}
+
+async fn keys(node: Node, request: HttpRequest, body: web::Bytes) -> HttpResponse {
+    match decoded(&node, &request, &body) {
+        Ok(call) => compared(node.compare(AnswerKeys(call)).await),
+        Err(refused) => *refused,
+    }
+}
+
+async fn sync(node: Node, request: HttpRequest, body: web::Bytes) -> HttpResponse {
+    match decoded(&node, &request, &body) {
+        Ok(call) => compared(node.compare(AnswerSync(call)).await),
+        Err(refused) => *refused,
+    }
+}
+
+fn compared<T: Serialize>(reply: Result<Result<T, Fault>, GoingDown>) -> HttpResponse {
+    outcome(reply.map(|reply| reply.map_err(Refusal)))
+}
+
 #[derive(Debug, thiserror::Error)]
 #[error("refused: {0:?}")]
-struct Refusal(crate::dynamo::quorum::Fault);
+struct Refusal(Fault);
 
 /// Refuses callers without the secret, of another protocol, or of another cluster.
 fn refusal(node: &PeerHandle, request: &HttpRequest) -> Option<HttpResponse> {

@@ -7,6 +7,7 @@ use arc_swap::ArcSwapOption;
 use slog::{Logger, o};
 use tokio::sync::{mpsc, watch};
 
+use crate::actors::anti_entropy::{AntiEntropy, EntropyParts, ROUND};
 use crate::actors::giver::Giver;
 use crate::actors::handle::Readiness;
 use crate::actors::handoff::{Handoff, HandoffParts};
@@ -118,6 +119,21 @@ impl Shared {
     pub(super) fn start_giver(&self, thread: &Arbiter) -> Addr<Giver> {
         let (view, records) = (self.view.clone(), self.records.clone());
         Giver::start_in_arbiter(&thread.handle(), |_| Giver::new(records, view))
+    }
+
+    pub(super) fn start_entropy(&self, thread: &Arbiter) -> Addr<AntiEntropy> {
+        let shared = self.clone();
+        AntiEntropy::start_in_arbiter(&thread.handle(), move |_| {
+            AntiEntropy::new(EntropyParts {
+                view: shared.view,
+                link: Link::new(shared.proof),
+                health: shared.health,
+                records: shared.records,
+                store: shared.store,
+                pause: ROUND,
+                log: named(&shared.log, "anti_entropy"),
+            })
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! How things look outside memory: between nodes and on the disk. Conversion and validation only.
 
 pub mod clock;
+pub mod entropy;
 pub mod hello;
 pub mod membership;
 mod mirror;

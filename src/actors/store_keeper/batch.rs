@@ -9,6 +9,7 @@ use slog::error;
 use tokio::time::Instant;
 
 use super::store::{Entry, Store, presence};
+use super::upkeep::Redigest;
 use crate::actors::replica::{MintReply, Minted, ReplicaMint, ReplicaWrite, Terms};
 use crate::actors::ring_view::View;
 use crate::dynamo::key::Key;
@@ -138,7 +139,7 @@ impl<'a> Batch<'a> {
     /// [`EngineError`] when it is not known what was written.
     pub(super) fn commit(mut self) -> Result<Committed, EngineError> {
         let meta = std::mem::take(&mut self.meta);
-        let (records, counts) = self.records();
+        let (records, digests, counts) = self.records();
         let synced = !meta.is_empty();
         let changes: Vec<Change> = records.into_iter().chain(meta.iter().cloned()).collect();
         let committed = match (changes.is_empty(), synced) {
@@ -149,6 +150,9 @@ impl<'a> Batch<'a> {
         match committed {
             Ok(()) => {
                 self.store.counts = counts;
+                for digest in digests {
+                    digest.apply(&mut self.store.tree);
+                }
                 Ok(Committed::All)
             }
             Err(EngineError::Full) => {
@@ -161,22 +165,29 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// The changed records, and the counts once they are committed.
-    fn records(&mut self) -> (Vec<Change>, Counts) {
+    /// The changed records, what they change in the digests, and the counts once they are
+    /// committed.
+    fn records(&mut self) -> (Vec<Change>, Vec<Redigest>, Counts) {
         let mut counts = self.store.counts;
-        let dirty = self.entries.drain().filter(|(_, entry)| entry.changed);
-        let mut changes: Vec<Change> = dirty
-            .map(|(key, entry)| {
-                counts.shift(entry.was, presence(&entry.state));
-                let encode = || encode_state_record(&entry.state, entry.minted).0;
-                let record = entry.record.unwrap_or_else(encode);
-                Change::Put(key.hash().partition(), key, record)
-            })
-            .collect();
+        let (mut changes, mut digests) = (Vec::new(), Vec::new());
+        for (key, entry) in self.entries.drain().filter(|(_, entry)| entry.changed) {
+            let is = presence(&entry.state);
+            counts.shift(entry.was, is);
+            let encode = || encode_state_record(&entry.state, entry.minted);
+            let (record, state) = entry.encoded.unwrap_or_else(encode);
+            let before = (entry.was, entry.before);
+            digests.extend(Redigest::of(
+                &self.store.tree,
+                &key,
+                (before, entry.damaged),
+                (is, &state),
+            ));
+            changes.push(Change::Put(key.hash().partition(), key, record));
+        }
         if counts != self.store.counts {
             changes.push(counts.change());
         }
-        (changes, counts)
+        (changes, digests, counts)
     }
 
     fn admit(&self, key: &Key, terms: &Terms) -> Result<(), Fault> {
@@ -248,7 +259,7 @@ impl<'a> Batch<'a> {
 fn minted(entry: &mut Entry, decided: Decided) -> Minted {
     entry.become_state(decided.state, decided.minted);
     let (record, state) = encode_state_record(&entry.state, entry.minted);
-    entry.record = Some(record);
+    entry.encoded = Some((record, state.clone()));
     Minted {
         state,
         answer: decided.answer,

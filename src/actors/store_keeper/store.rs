@@ -7,6 +7,7 @@ use slog::{Logger, warn};
 
 use crate::actors::local_reader::LocalRecords;
 use crate::dynamo::key::Key;
+use crate::dynamo::merkle::Tree;
 use crate::dynamo::node_id::Incarnation;
 use crate::dynamo::version::{Actor, Context, State, is_amnesia};
 use crate::storage::{
@@ -20,6 +21,7 @@ pub(super) struct Store {
     pub(super) identity: Identity,
     pub(super) lease: EpochLease,
     pub(super) counts: Counts,
+    pub(super) tree: Tree,
     pub(super) random: Box<dyn FnMut() -> u64 + Send>,
     pub(super) log: Logger,
     pub(super) commits: u64,
@@ -36,8 +38,12 @@ pub(super) struct Entry {
     pub(super) was: Presence,
     /// Whether the batch changes it.
     pub(super) changed: bool,
-    /// The encoded record, if an answer already needed it.
-    pub(super) record: Option<Bytes>,
+    /// The encoded record and the encoded state in it, if an answer already needed them.
+    pub(super) encoded: Option<(Bytes, Bytes)>,
+    /// The encoded state before the batch; `None` if there was none.
+    pub(super) before: Option<Bytes>,
+    /// Whether the engine has a record that cannot be read, so that its digest is not known.
+    pub(super) damaged: bool,
 }
 
 impl Store {
@@ -125,9 +131,12 @@ impl Store {
             minted: None,
             was: Presence::Absent,
             changed: false,
-            record: None,
+            encoded: None,
+            before: None,
+            damaged: false,
         };
-        let record = self.records.record(key.hash().partition(), key)?;
+        let (record, damaged) = self.records.record(key.hash().partition(), key)?;
+        entry.damaged = damaged;
         let Some(record) = record else {
             return Ok(entry);
         };
@@ -136,8 +145,12 @@ impl Store {
                 entry.was = presence(&state);
                 entry.state = state;
                 entry.minted = record.minted;
+                entry.before = Some(record.state);
             }
-            Err(why) => self.records.note_damage(key, &why),
+            Err(why) => {
+                self.records.note_damage(key, &why);
+                entry.damaged = true;
+            }
         }
         Ok(entry)
     }
@@ -149,7 +162,7 @@ impl Entry {
             self.state = state;
             self.minted = minted;
             self.changed = true;
-            self.record = None;
+            self.encoded = None;
         }
     }
 }

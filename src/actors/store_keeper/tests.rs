@@ -1,5 +1,6 @@
 //! What the store keeper promises, with an engine that can be held up and made to fail.
 
+mod digests;
 mod durability;
 mod fixture;
 

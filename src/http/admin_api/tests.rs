@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use actix::Actor as _;
 use actix_web::http::Method;
 use actix_web::test::{TestRequest, call_service, init_service, read_body_json};
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use bytes::Bytes;
 use super::*;
 use crate::actors::admission::InFlight;
 use crate::actors::fake::{key, state};
-use crate::actors::fake_node::{FakeNode, ring_of};
+use crate::actors::fake_node::{FakeNode, PATIENCE, ring_of};
 use crate::actors::health::HealthBoard;
 use crate::actors::life_view::LifePublisher;
 use crate::actors::ring_view::tests::id;
@@ -30,6 +31,7 @@ async fn api(token: Option<&[u8]>) -> (FakeNode, AdminApi) {
         in_flight: InFlight::at_most(1024),
         store: node.store.clone(),
         records: node.records.clone(),
+        entropy: node.entropy(PATIENCE).start(),
     };
     let api = AdminApi {
         node: handle,
@@ -223,4 +225,36 @@ async fn a_node_without_a_ring_still_shows_its_status() {
     let app = init_service(app(api)).await;
     let answer = call_service(&app, TestRequest::get().uri("/ring").to_request()).await;
     assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+}
+
+#[actix::test]
+async fn the_digests_of_owned_partitions_and_of_their_leaves_are_shown() {
+    let (node, api) = api(None).await;
+    let held = key("k");
+    node.write(&held, &state(&[1])).await;
+    let partition = held.hash().partition().number();
+    let roots = loop {
+        let shown = get(api.clone(), "/merkle").await;
+        let roots = shown["roots"].as_object().unwrap().clone();
+        if roots.values().all(Value::is_string) {
+            break roots;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(roots.len(), 256, "this node owns all");
+    let root = &roots[&partition.to_string()];
+    let path = format!("/merkle?partition={partition}");
+    let leaves = get(api.clone(), &path).await;
+    let leaves = leaves["leaves"].as_object().unwrap();
+    assert_eq!(
+        leaves.values().collect::<Vec<_>>(),
+        [root],
+        "one record, one leaf"
+    );
+    let app = init_service(app(api)).await;
+    let none = TestRequest::get().uri("/merkle?partition=256").to_request();
+    assert_eq!(
+        call_service(&app, none).await.status(),
+        StatusCode::NOT_FOUND
+    );
 }

@@ -1,0 +1,101 @@
+//! That the digests follow what is stored.
+
+use tokio::task::yield_now;
+
+use super::*;
+use crate::actors::store_keeper::{GetLeaves, GetRoots, RebuildDigests, live_digest};
+use crate::dynamo::key::Partition;
+use crate::dynamo::merkle::{Digest, LeafDigests};
+
+/// Waits until all partitions are built, and gives their roots.
+async fn built(run: &fixture::Run) -> Vec<Digest> {
+    loop {
+        let roots = run.keeper.send(GetRoots).await.unwrap();
+        if let Some(roots) = roots.into_iter().collect() {
+            return roots;
+        }
+        yield_now().await;
+    }
+}
+
+/// The roots of what the engine holds.
+fn from_scratch(run: &fixture::Run) -> Vec<Digest> {
+    let of = |partition| {
+        let page = run.records.scan(partition, None, 1000).unwrap();
+        let mut root = Digest::default();
+        for (key, state) in page.entries {
+            root.toggle(live_digest(&key, &state));
+        }
+        root
+    };
+    Partition::all().map(of).collect()
+}
+
+#[actix::test]
+async fn digests_follow_writes_before_during_and_after_their_build() {
+    let (_engine, run) = always();
+    for round in 0..6_u64 {
+        for n in 0..40 {
+            let name = format!("key{n}");
+            let seen = run.state(&name).map_or_else(Context::empty, |s| s.context);
+            match (n + round) % 4 {
+                0 => drop(run.put(&name, seen).await),
+                1 => drop(run.put(&name, Context::empty()).await),
+                2 => drop(run.mint(delete(&name, seen)).await.unwrap()),
+                _ => {
+                    let state = written(round + 50, n, 1);
+                    let merged = run.keeper.send(write(&name, &state)).await.unwrap();
+                    assert_eq!(merged, Ok(()));
+                }
+            }
+        }
+        if round == 3 {
+            assert_eq!(
+                built(&run).await,
+                from_scratch(&run),
+                "built between writes"
+            );
+        }
+    }
+    assert_eq!(built(&run).await, from_scratch(&run));
+    let partition = key("key3").hash().partition();
+    let leaves = run.keeper.send(GetLeaves(partition)).await.unwrap();
+    let root = leaves.as_ref().map(LeafDigests::root);
+    assert_eq!(root, built(&run).await.get(partition.index()).copied());
+}
+
+#[actix::test]
+async fn a_commit_that_was_refused_changes_no_digest() {
+    let (engine, run) = always();
+    run.put("k", Context::empty()).await;
+    let before = built(&run).await;
+    engine.failure.store(1, Ordering::SeqCst);
+    let refused = run.mint(put("k", "2", Context::empty())).await;
+    assert_eq!(refused, Err(Fault::StorageFull));
+    assert_eq!(built(&run).await, before);
+}
+
+/// The digests must say that something is missing, so that the other owners repair it.
+#[actix::test]
+async fn p11_a_damaged_record_leaves_the_digests() {
+    let (engine, run) = always();
+    run.put("k", Context::empty()).await;
+    let (sound, partition) = (built(&run).await, key("k").hash().partition());
+    let garbage = Change::Put(partition, key("k"), "garbage".into());
+    engine.inner.commit(vec![garbage], Sync::Disk).unwrap();
+    assert_eq!(built(&run).await, sound, "nobody has read it yet");
+    run.keeper.send(RebuildDigests(partition)).await.unwrap();
+    assert_eq!(built(&run).await[partition.index()], Digest::default());
+    // A write on top of a damaged record is found out by itself.
+    run.put("k", Context::empty()).await;
+    assert_eq!(built(&run).await, from_scratch(&run));
+    engine
+        .inner
+        .commit(
+            vec![Change::Put(partition, key("k"), "g".into())],
+            Sync::Disk,
+        )
+        .unwrap();
+    run.put("k", Context::empty()).await;
+    assert_eq!(built(&run).await, from_scratch(&run));
+}

@@ -1,0 +1,175 @@
+//! Keeps the digests of the store: what a commit changes in them, and the scan that builds them in
+//! short slices between the commits.
+
+use std::time::Duration;
+
+use actix::{AsyncContext, Context, Handler, Message, MessageResult};
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::StoreKeeper;
+use super::store::Store;
+use crate::dynamo::key::{Key, PARTITIONS, Partition};
+use crate::dynamo::merkle::{Digest, LeafDigests, NOTHING, Tree, record_digest};
+use crate::storage::{EngineError, Presence};
+use crate::wire::record::decode_record;
+use crate::wire::state::decode_state;
+
+/// How long a slice of the scan may hold up the commits.
+const SLICE: Duration = Duration::from_millis(1);
+/// Between two slices: most of the thread's time stays free for commits.
+const PAUSE: Duration = Duration::from_millis(3);
+/// Records read at once; few, because a record may be large and a slice ends only between pages.
+const PAGE: usize = 16;
+
+/// Asks for the digest of every partition, in order; `None` for one that is not built yet.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Vec<Option<Digest>>")]
+pub struct GetRoots;
+
+/// Asks for the digests of a partition's leaves; `None` if they are not built yet.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Option<LeafDigests>")]
+pub struct GetLeaves(pub Partition);
+
+/// Tells that what is stored of a partition is not what the digests say, as when a record turned
+/// out to be damaged: they are built anew, and the owners that differ then repair it.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct RebuildDigests(pub Partition);
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Slice;
+
+/// What one changed record changes in the digests.
+pub(super) enum Redigest {
+    Replace { key: Key, old: u64, new: u64 },
+    Forget(Partition),
+}
+
+type Before = ((Presence, Option<Bytes>), bool);
+
+impl Redigest {
+    /// Nothing for a key that the scan has yet to meet. A damaged record's digest is not known, so
+    /// its partition is built anew.
+    pub(super) fn of(
+        tree: &Tree,
+        key: &Key,
+        (before, damaged): Before,
+        (is, state): (Presence, &Bytes),
+    ) -> Option<Self> {
+        if damaged {
+            return Some(Self::Forget(key.hash().partition()));
+        }
+        tree.covers(key).then(|| Self::Replace {
+            key: key.clone(),
+            old: before.1.map_or(NOTHING, |old| digest(key, before.0, &old)),
+            new: digest(key, is, state),
+        })
+    }
+
+    pub(super) fn apply(self, tree: &mut Tree) {
+        match self {
+            Self::Replace { key, old, new } => tree.replace(&key, old, new),
+            Self::Forget(partition) => tree.forget(partition),
+        }
+    }
+}
+
+fn digest(key: &Key, presence: Presence, state: &Bytes) -> u64 {
+    match presence {
+        Presence::Live => record_digest(key.as_bytes(), state),
+        Presence::Absent | Presence::Deleted => NOTHING,
+    }
+}
+
+impl Store {
+    /// Builds for one slice.
+    fn build_digests(&mut self) -> Result<(), EngineError> {
+        let until = Instant::now() + SLICE;
+        while let Some((partition, after)) = self.tree.next_to_build() {
+            let found = self.engine.page(partition, after.as_ref(), PAGE)?;
+            let last = found.len() < PAGE;
+            let page: Vec<(Key, u64)> = found.into_iter().map(|e| self.digested(e)).collect();
+            self.tree.build(partition, &page, last);
+            if Instant::now() >= until {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// A damaged record counts as missing, so that it is repaired.
+    fn digested(&self, (key, record): (Key, Bytes)) -> (Key, u64) {
+        let digest = match decode_record(record) {
+            Ok(record) => live_digest(&key, &record.state),
+            Err(why) => {
+                self.records.note_damage(&key, &why);
+                NOTHING
+            }
+        };
+        (key, digest)
+    }
+}
+
+/// The record digest of an encoded state; [`NOTHING`] if it has no value, or cannot be read.
+pub(in crate::actors) fn live_digest(key: &Key, state: &Bytes) -> u64 {
+    match decode_state(state) {
+        Ok(decoded) if decoded.is_live() => record_digest(key.as_bytes(), state),
+        Ok(_) | Err(_) => NOTHING,
+    }
+}
+
+impl StoreKeeper {
+    /// Has the scan go on soon, if anything is to be built and nothing has ended.
+    pub(super) fn arrange_upkeep(&mut self, ctx: &mut Context<Self>) {
+        let due = self.ended.is_none() && self.store.tree.next_to_build().is_some();
+        if due && !self.upkeep_due {
+            self.upkeep_due = true;
+            ctx.notify_later(Slice, PAUSE);
+        }
+    }
+}
+
+impl Handler<Slice> for StoreKeeper {
+    type Result = ();
+
+    fn handle(&mut self, _: Slice, ctx: &mut Context<Self>) {
+        self.upkeep_due = false;
+        if self.ended.is_some() {
+            return;
+        }
+        match self.store.build_digests() {
+            Ok(()) => self.arrange_upkeep(ctx),
+            Err(error) => self.end_broken(&error),
+        }
+    }
+}
+
+impl Handler<GetRoots> for StoreKeeper {
+    type Result = MessageResult<GetRoots>;
+
+    fn handle(&mut self, _: GetRoots, _: &mut Context<Self>) -> Self::Result {
+        let mut roots = Vec::with_capacity(usize::from(PARTITIONS));
+        roots.extend(Partition::all().map(|partition| self.store.tree.root(partition)));
+        MessageResult(roots)
+    }
+}
+
+impl Handler<GetLeaves> for StoreKeeper {
+    type Result = MessageResult<GetLeaves>;
+
+    fn handle(&mut self, GetLeaves(of): GetLeaves, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(self.store.tree.leaves(of))
+    }
+}
+
+impl Handler<RebuildDigests> for StoreKeeper {
+    type Result = ();
+
+    fn handle(&mut self, RebuildDigests(of): RebuildDigests, ctx: &mut Context<Self>) {
+        self.store.tree.forget(of);
+        self.arrange_upkeep(ctx);
+    }
+}
