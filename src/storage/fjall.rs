@@ -15,10 +15,10 @@ use crate::dynamo::key::{Key, Partition};
 
 const MIB: u64 = 1024 * 1024;
 /// What records may take in memory before they are written out as a table.
-const RECORDS_MEMTABLE: u64 = 16 * MIB;
+const RECORDS_MEMTABLE: u64 = 8 * MIB;
 const META_MEMTABLE: u64 = MIB;
 /// Blocks kept in memory for reads; the operating system's own cache comes on top.
-const BLOCK_CACHE: u64 = 32 * MIB;
+const BLOCK_CACHE: u64 = 16 * MIB;
 /// Journals beyond this are made superfluous by writing memtables out. It bounds how long the
 /// next start replays.
 const JOURNALS: u64 = 128 * MIB;
