@@ -45,7 +45,7 @@ impl Recent {
             match change {
                 Change::Put(_, key, record) => self.put(key, record.clone()),
                 Change::Remove(_, key) => self.remove(key),
-                Change::Meta(..) => {}
+                Change::PutHint(..) | Change::RemoveHint(..) | Change::Meta(..) => {}
             }
         }
     }
