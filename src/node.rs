@@ -19,6 +19,7 @@ use self::shared::{Shared, named, random_u64};
 use crate::actors::admin_handle::AdminHandle;
 use crate::actors::admission::{Deadlines, InFlight};
 use crate::actors::anti_entropy::AntiEntropy;
+use crate::actors::background::Background;
 use crate::actors::giver::Giver;
 use crate::actors::handle::Readiness;
 use crate::actors::health::HealthBoard;
@@ -188,6 +189,7 @@ impl Node {
             view,
             life: life.view(),
             health: HealthBoard::default(),
+            background: Background::start(&control.handle()),
             quorums: Quorums {
                 read: config.read_quorum.get(),
                 write: config.write_quorum.get(),
@@ -284,6 +286,7 @@ impl Node {
             life: shared.life.clone(),
             health: shared.health.clone(),
             in_flight,
+            background: shared.background.clone(),
             store: shared.store.clone(),
             records: shared.records.clone(),
             entropy: self.entropy.clone(),

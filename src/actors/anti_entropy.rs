@@ -16,6 +16,7 @@ use slog::Logger;
 
 pub use answers::{AnswerKeys, AnswerLeaves, AnswerRoots, AnswerSync};
 
+use super::background::Background;
 use super::health::HealthBoard;
 use super::link::Link;
 use super::local_reader::LocalRecords;
@@ -39,6 +40,8 @@ pub struct EntropyParts {
     pub records: LocalRecords,
     /// Has the digests, and takes what is missing.
     pub store: Addr<StoreKeeper>,
+    /// Paces what is sent beyond the roots.
+    pub background: Background,
     /// Between two looks; [`ROUND`].
     pub pause: Duration,
     /// Where progress is told.

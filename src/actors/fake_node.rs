@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 
 use super::anti_entropy::{AntiEntropy, EntropyParts};
+use super::background::tests::background;
 use super::fake::quiet;
 use super::giver::Giver;
 use super::health::HealthBoard;
@@ -177,6 +178,7 @@ impl FakeNode {
             health: HealthBoard::default(),
             records: self.records.clone(),
             store: self.store.clone(),
+            background: background(),
             pause,
             log: quiet(),
         })
@@ -189,7 +191,7 @@ impl FakeNode {
             view: self.view.clone(),
             records: self.records.clone(),
             store: self.store.clone(),
-            giver: Giver::new(self.records.clone(), self.view.clone()).start(),
+            giver: Giver::new(self.records.clone(), self.view.clone(), background()).start(),
             ring_keeper: self.ring_keeper.clone(),
             lifecycle: self.lifecycle.clone(),
         }

@@ -3,6 +3,7 @@
 pub mod admin_handle;
 pub mod admission;
 pub mod anti_entropy;
+pub mod background;
 pub mod deferred;
 #[cfg(test)]
 pub(crate) mod fake;

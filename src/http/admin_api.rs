@@ -1,5 +1,6 @@
 //! The admin listener: what operators ask. Loopback, or behind a token.
 
+mod background;
 mod merkle;
 #[cfg(test)]
 mod tests;
@@ -82,6 +83,12 @@ pub fn app(
                 .get(merkle::merkle)
                 .default_service(web::to(only_get)),
         )
+        .service(
+            web::resource("/background")
+                .get(background::show)
+                .put(background::limit)
+                .default_service(web::to(background::only_get_and_put)),
+        )
         .default_service(web::to(nothing_here))
 }
 
@@ -113,7 +120,11 @@ async fn authorise(
 }
 
 async fn status(api: Api) -> HttpResponse {
-    let (Ok(store), Ok(entropy)) = (api.node.store().await, api.node.entropy().await) else {
+    let node = &api.node;
+    let (Ok(store), Ok(entropy)) = (node.store().await, node.entropy().await) else {
+        return going_down();
+    };
+    let Ok(background) = node.background.status().await else {
         return going_down();
     };
     let (view, life) = (api.node.view(), api.node.life());
@@ -154,6 +165,7 @@ async fn status(api: Api) -> HttpResponse {
             "damaged": store.damaged,
         },
         "anti_entropy": entropy,
+        "background": background,
         "limits": api.limits,
     }))
 }

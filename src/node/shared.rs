@@ -8,6 +8,7 @@ use slog::{Logger, o};
 use tokio::sync::{mpsc, watch};
 
 use crate::actors::anti_entropy::{AntiEntropy, EntropyParts, ROUND};
+use crate::actors::background::Background;
 use crate::actors::giver::Giver;
 use crate::actors::handle::Readiness;
 use crate::actors::handoff::{Handoff, HandoffParts};
@@ -33,6 +34,7 @@ pub(super) struct Shared {
     pub(super) view: RingView,
     pub(super) life: LifeView,
     pub(super) health: HealthBoard,
+    pub(super) background: Background,
     pub(super) quorums: Quorums,
     pub(super) records: LocalRecords,
     pub(super) store: Addr<StoreKeeper>,
@@ -110,6 +112,7 @@ impl Shared {
                 store: shared.store,
                 ring_keeper: shared.ring_keeper,
                 quorums: shared.quorums,
+                background: shared.background,
                 log: named(&shared.log, "handoff"),
             };
             Handoff::new(parts, lifecycle.recipient())
@@ -118,7 +121,8 @@ impl Shared {
 
     pub(super) fn start_giver(&self, thread: &Arbiter) -> Addr<Giver> {
         let (view, records) = (self.view.clone(), self.records.clone());
-        Giver::start_in_arbiter(&thread.handle(), |_| Giver::new(records, view))
+        let background = self.background.clone();
+        Giver::start_in_arbiter(&thread.handle(), |_| Giver::new(records, view, background))
     }
 
     pub(super) fn start_entropy(&self, thread: &Arbiter) -> Addr<AntiEntropy> {
@@ -130,6 +134,7 @@ impl Shared {
                 health: shared.health,
                 records: shared.records,
                 store: shared.store,
+                background: shared.background,
                 pause: ROUND,
                 log: named(&shared.log, "anti_entropy"),
             })

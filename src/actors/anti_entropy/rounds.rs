@@ -10,17 +10,18 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_bytes::ByteBuf;
 use slog::{debug, info};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::answers::keys_of;
 use super::{EntropyParts, EntropyStatus, PairStatus};
+use crate::actors::background::Kind;
 use crate::actors::link::LinkError;
 use crate::actors::merging::{MergeError, Merging};
 use crate::actors::replica::Terms;
-use crate::actors::store_keeper::{GetLeaves, GetRoots};
+use crate::actors::store_keeper::{GetLeaves, GetRoots, RebuildDigests};
 use crate::dynamo::entropy::Pair;
 use crate::dynamo::key::{Key, Partition};
-use crate::dynamo::merkle::{Digest, Leaf};
+use crate::dynamo::merkle::{Digest, LEAVES, Leaf};
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::quorum::Fault;
 use crate::dynamo::ring::{OwnerSet, Ring};
@@ -176,6 +177,9 @@ impl Look<'_> {
     }
 
     async fn look_at_leaves(&mut self, partitions: &[Partition]) -> Result<(), LookError> {
+        let bytes = partitions.len() * LEAVES * 8;
+        let background = &self.parts.background;
+        background.turn(Kind::AntiEntropy, bytes as u64).await;
         let call = LeavesCall {
             epoch: self.ring.epoch,
             partitions: partitions.iter().map(|p| p.number()).collect(),
@@ -218,12 +222,14 @@ impl Look<'_> {
             }
         }
         let differing: Vec<Key> = keys.into_keys().collect();
+        if differing.is_empty() {
+            // Equal records and unequal digests: one of the digests is wrong.
+            self.parts.store.do_send(RebuildDigests(partition));
+            return Ok(());
+        }
         let mut rest = differing.as_slice();
         while !rest.is_empty() {
-            let began = Instant::now();
             rest = self.exchange_states(rest).await?;
-            // Half of the time is left to others.
-            sleep(began.elapsed()).await;
         }
         info!(self.parts.log, "brought owners into agreement"; "quorate.peer" => %self.peer,
             "quorate.partition" => partition.number(), "quorate.keys" => differing.len());
@@ -242,6 +248,8 @@ impl Look<'_> {
                 break;
             }
         }
+        let background = &self.parts.background;
+        background.turn(Kind::AntiEntropy, bytes as u64).await;
         let (these, rest) = keys.split_at(records.len());
         let call = SyncCall::new(self.ring.epoch, records);
         let reply: SyncReply = self.exchange("/peer/v1/merkle/sync", &call).await?;

@@ -12,6 +12,8 @@ use crate::dynamo::key::Key;
 use crate::dynamo::version::{Body, State};
 use crate::storage::{Change, Engine, Sync};
 use crate::wire::entropy::{RootsCall, RootsReply};
+use crate::wire::record::encode_record;
+use crate::wire::state::encode_state;
 
 /// Looks until a difference that stands still is repaired: two at roots, the second with leaves,
 /// the third with the same leaves and their keys.
@@ -159,6 +161,21 @@ async fn p11_a_damaged_record_is_repaired_from_the_other_owner() {
         looks.round().await;
     }
     assert_eq!(a.state(&key("k")), Some(state(&[1])));
+}
+
+#[actix::test]
+async fn digests_that_say_something_else_than_the_records_are_built_anew() {
+    let (a, b) = two().await;
+    a.write(&key("k"), &state(&[1])).await;
+    let record = encode_record(&encode_state(&state(&[1])), None);
+    let behind = Change::Put(key("k").hash().partition(), key("k"), record);
+    b.engine.commit(vec![behind], Sync::Disk).unwrap();
+    let mut looks = rounds(&b);
+    for _ in 0..=LOOKS {
+        assert_eq!(looks.round().await.pairs[0].partitions_differing, 1);
+    }
+    built(&b).await;
+    assert_eq!(looks.round().await.pairs[0].partitions_differing, 0);
 }
 
 #[actix::test]

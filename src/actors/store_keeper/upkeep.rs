@@ -101,11 +101,12 @@ impl Store {
     }
 
     /// A damaged record counts as missing, so that it is repaired.
-    fn digested(&self, (key, record): (Key, Bytes)) -> (Key, u64) {
+    fn digested(&mut self, (key, record): (Key, Bytes)) -> (Key, u64) {
         let digest = match decode_record(record) {
             Ok(record) => live_digest(&key, &record.state),
             Err(why) => {
                 self.records.note_damage(&key, &why);
+                self.recent.forget();
                 NOTHING
             }
         };
@@ -170,6 +171,8 @@ impl Handler<RebuildDigests> for StoreKeeper {
 
     fn handle(&mut self, RebuildDigests(of): RebuildDigests, ctx: &mut Context<Self>) {
         self.store.tree.forget(of);
+        // What was remembered of a damaged record would hide the damage from the next write.
+        self.store.recent.forget();
         self.arrange_upkeep(ctx);
     }
 }
