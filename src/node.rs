@@ -41,8 +41,8 @@ use crate::http::client_api::ClientApi;
 use crate::http::{admin_api, client_api, listener, peer_api};
 use crate::limits::{Limits, MAX_PEER_MESSAGE_BYTES};
 use crate::storage::{
-    self, DataDirectory, DirectoryError, Engine, EngineError, FjallEngine, Identity, IdentityError,
-    MemoryEngine,
+    self, Counts, DataDirectory, DirectoryError, Engine, EngineError, FjallEngine, Identity,
+    IdentityError, MemoryEngine,
 };
 use crate::wire::proof::PeerProof;
 
@@ -165,7 +165,8 @@ impl Node {
         let (identity, found) = Identity::begin(&*engine, durability(config), random_u64)?;
         info!(log, "store opened"; "quorate.incarnation" => %identity.incarnation,
             "quorate.boot" => identity.boot, "quorate.found" => ?found);
-        let me = member(config, &identity);
+        let fresh = Counts::read(&*engine)? == Counts::default();
+        let me = member(config, &identity, fresh);
         let own = Boot {
             number: identity.boot,
             life: random_u64(),
@@ -179,7 +180,8 @@ impl Node {
         let records = LocalRecords::new(engine.clone(), named(log, "local_reader"));
         let store = start_store(&engine, &records, view.clone(), identity, log)?;
         let keeper_log = named(log, "ring_keeper");
-        let keeper = RingKeeper::restore(&*engine, publisher, store.clone(), keeper_log)?;
+        let data_id = me.member.data_id;
+        let keeper = RingKeeper::restore(&*engine, publisher, data_id, store.clone(), keeper_log)?;
         let (control, background) = (Arbiter::new(), Arbiter::new());
         let ring_keeper = RingKeeper::start_in_arbiter(&control.handle(), |_| keeper);
         let (exit, refused) = mpsc::channel(1);
@@ -208,6 +210,7 @@ impl Node {
         let handoff = shared.start_handoff(&background, lifecycle.clone());
         let giver = shared.start_giver(&background);
         let entropy = shared.start_entropy(&background);
+        shared.start_recovery(&background);
         lifecycle.do_send(MeetHandoff(handoff.recipient()));
         shared
             .ring_keeper
@@ -344,7 +347,7 @@ fn start_store(
     })
 }
 
-fn member(config: &Config, identity: &Identity) -> Me {
+fn member(config: &Config, identity: &Identity, fresh: bool) -> Me {
     Me {
         member: Member {
             id: config.name.clone(),
@@ -360,6 +363,7 @@ fn member(config: &Config, identity: &Identity) -> Me {
         },
         replicas: config.replicas.get(),
         cluster: ClusterId(random_u64()),
+        fresh,
     }
 }
 

@@ -100,13 +100,14 @@ impl FakeNode {
             log: quiet(),
         });
         let store = store.unwrap();
-        let keeper = RingKeeper::restore(&*engine, publisher, store.clone(), quiet()).unwrap();
+        let keeper = RingKeeper::restore(&*engine, publisher, 1, store.clone(), quiet()).unwrap();
         let ring_keeper = keeper.start();
         let (exit, refusals) = mpsc::channel(1);
         let parts = LifecycleParts {
             seeds: Vec::new(),
             link: Link::new(proof()),
             ring_keeper: ring_keeper.clone(),
+            view: view.clone(),
             store: store.clone(),
             dice: || 4,
             exit,
@@ -118,6 +119,7 @@ impl FakeNode {
             expect: usize::MAX,
             replicas: 3,
             cluster: ClusterId(1),
+            fresh: false,
         };
         let own = Boot {
             number: identity.boot,

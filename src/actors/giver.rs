@@ -66,11 +66,21 @@ impl Giver {
         timeout(TURN_TIME, turn).await.is_ok()
     }
 
+    /// A receiver must know that everything acknowledged under the ring before is in what it
+    /// pulls, so this node must be at the receiver's epoch itself. What is to be discarded here
+    /// must not get there.
+    fn check(&self, epoch: u64, partition: Partition) -> Result<(), Fault> {
+        let view = self.view.load();
+        view.check_epoch(epoch)?;
+        if view.stranger || view.doubtful || view.tainted.contains(partition) {
+            return Err(Fault::NotReady);
+        }
+        Ok(())
+    }
+
     fn page(&self, call: PullCall, most_bytes: usize) -> Result<PullReply, Fault> {
-        // A receiver must know that everything acknowledged under the ring before is in what it
-        // pulls, so this node must be at the receiver's epoch itself.
-        self.view.load().check_epoch(call.epoch)?;
         let partition = Partition::new(call.partition).ok_or(Fault::NotOwner)?;
+        self.check(call.epoch, partition)?;
         let after = call
             .after
             .and_then(|key| Key::new(key.into_vec().into()).ok());
@@ -114,6 +124,7 @@ pub fn digest(records: &LocalRecords, partition: Partition) -> Result<DigestRepl
             return Ok(DigestReply {
                 root: digest.0,
                 records: count,
+                recovering: false,
             });
         }
     }
@@ -147,8 +158,13 @@ impl Handler<GiveDigest> for Giver {
         Box::pin(async move {
             // Without its turn it goes on all the same: it is all that the caller waits for.
             giver.turn().await;
-            giver.view.load().check_epoch(ask.epoch)?;
-            digest(&giver.records, ask.partition)
+            giver.check(ask.epoch, ask.partition)?;
+            let view = giver.view.load();
+            let digest = digest(&giver.records, ask.partition)?;
+            Ok(DigestReply {
+                recovering: view.recovering.contains(ask.partition),
+                ..digest
+            })
         })
     }
 }

@@ -9,36 +9,25 @@ use std::time::Duration;
 
 use actix::ActorFutureExt;
 use actix::prelude::{Actor, Addr, AsyncContext, Context, Handler, Message, Recipient, WrapFuture};
-use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use slog::{Logger, debug, info, warn};
 use tokio::time::{Instant, sleep};
 
-use super::background::{Background, Kind};
-use super::giver::digest;
-use super::link::{Link, LinkError};
+use super::background::Background;
+use super::link::Link;
 use super::local_reader::LocalRecords;
-use super::merging::{MergeError, Merging};
-use super::replica::Terms;
+use super::pulling::{Pulling, TransferError};
 use super::ring_keeper::{Flip, RingKeeper, Verified};
 use super::ring_view::RingView;
 use super::store_keeper::StoreKeeper;
 use super::worker::Quorums;
-use crate::dynamo::key::{Key, Partition};
+use crate::dynamo::key::Partition;
 use crate::dynamo::node_id::NodeId;
-use crate::dynamo::ring::{OwnerSet, Ring};
-use crate::wire::transfer::{DigestReply, FlipReply, PartitionCall, PullCall, PullReply};
+use crate::dynamo::ring::Ring;
+use crate::wire::transfer::{FlipReply, PartitionCall};
 
 /// Partitions pulled at the same time.
 const PARTITIONS_AT_ONCE: usize = 4;
-/// Records asked for in one page.
-const PAGE_RECORDS: usize = 256;
-/// What a page is taken to cost before the first has come, and what a digest costs.
-const FIRST_COST: u64 = 64 << 10;
-/// How long one call may take.
-const CALL_TIME: Duration = Duration::from_secs(10);
 /// Pause before something that did not work is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
@@ -85,21 +74,6 @@ pub struct StartTransfers {
 pub struct TransfersDone {
     /// The epoch of the move.
     pub epoch: u64,
-}
-
-/// Why a partition could not be brought yet.
-#[derive(Debug, thiserror::Error)]
-enum TransferError {
-    #[error(transparent)]
-    Link(#[from] LinkError),
-    #[error("the ring has changed")]
-    RingChanged,
-    #[error("an answer was damaged on the way")]
-    Damaged,
-    #[error("this node's own store did not take a record")]
-    NotStored,
-    #[error(transparent)]
-    NotMerged(#[from] MergeError),
 }
 
 impl Handoff {
@@ -177,16 +151,20 @@ impl HandoffParts {
         if !self.view.load().verified.contains(partition) {
             // Every acknowledged write is on W of the old owners, so on one of any N − W + 1.
             let needed = owners.len() + 1 - self.quorums.write.clamp(1, owners.len());
-            let mut pulled = 0;
+            // An owner that is itself recovering counts only if nobody is left to ask.
+            let (mut pulled, mut whole) = (0, 0);
             for owner in owners {
-                match self.pull_all(ring, partition, owner).await {
-                    Ok(()) => pulled += 1,
+                match self.pulling().pull_all(ring, partition, owner).await {
+                    Ok(from) => {
+                        pulled += 1;
+                        whole += usize::from(from.whole);
+                    }
                     Err(TransferError::Link(error)) => debug!(self.log, "an old owner is silent";
                         "peer" => %owner, "error" => %error),
                     Err(other) => return Err(other),
                 }
             }
-            if pulled < needed {
+            if whole < needed && pulled < owners.len() {
                 return Ok(false);
             }
             let verified = Verified {
@@ -207,76 +185,13 @@ impl HandoffParts {
         Ok(flipped >= needed)
     }
 
-    /// Pulls from one owner until it holds nothing that is not here.
-    async fn pull_all(
-        &self,
-        ring: &Ring,
-        partition: Partition,
-        owner: &NodeId,
-    ) -> Result<(), TransferError> {
-        loop {
-            let missing = self.pull_once(ring, partition, owner).await?;
-            self.background.turn(Kind::Transfers, FIRST_COST).await;
-            let call = PartitionCall {
-                epoch: ring.epoch,
-                partition: partition.number(),
-            };
-            let theirs: DigestReply = self.call(ring, owner, "/peer/v1/digest", &call).await?;
-            let ours = digest(&self.records, partition).or(Err(TransferError::NotStored))?;
-            // Equal digests, or a whole pass in which every record was here already: another
-            // owner, or a write under way, may have given this node more than that one has.
-            if ours == theirs || missing == 0 {
-                return Ok(());
-            }
-        }
-    }
-
-    /// One pass over the owner's records; gives how many had something new.
-    async fn pull_once(
-        &self,
-        ring: &Ring,
-        partition: Partition,
-        owner: &NodeId,
-    ) -> Result<usize, TransferError> {
-        let (mut after, mut missing, mut cost) = (None, 0, FIRST_COST);
-        loop {
-            self.background.turn(Kind::Transfers, cost).await;
-            let call = PullCall {
-                epoch: ring.epoch,
-                partition: partition.number(),
-                after: after.take(),
-                limit: PAGE_RECORDS,
-            };
-            let page: PullReply = self.call(ring, owner, "/peer/v1/pull", &call).await?;
-            if !page.is_intact() {
-                return Err(TransferError::Damaged);
-            }
-            cost = page.bytes();
-            let last = page.last;
-            after = page.records.last().map(|(key, _)| key.clone());
-            missing += self.take_in(ring, page).await?;
-            if last || after.is_none() {
-                return Ok(missing);
-            }
-        }
-    }
-
-    async fn take_in(&self, ring: &Ring, page: PullReply) -> Result<usize, TransferError> {
-        let terms = Terms {
-            epoch: ring.epoch,
-            set: OwnerSet::Incoming,
-            deadline: Instant::now() + CALL_TIME,
-        };
-        let mut given = Vec::with_capacity(page.records.len());
-        for (key, state) in page.records {
-            let key = Key::new(Bytes::from(key.into_vec())).or(Err(TransferError::Damaged))?;
-            given.push((key, Some(Bytes::from(state.into_vec()))));
-        }
-        let merging = Merging {
+    fn pulling(&self) -> Pulling {
+        Pulling {
+            link: self.link.clone(),
             records: self.records.clone(),
             store: self.store.clone(),
-        };
-        Ok(merging.merge(given, terms).await?.missing)
+            background: self.background.clone(),
+        }
     }
 
     async fn flip(&self, ring: &Ring, partition: Partition, owner: &NodeId) -> bool {
@@ -294,7 +209,8 @@ impl HandoffParts {
             epoch: ring.epoch,
             partition: partition.number(),
         };
-        match self.call(ring, owner, "/peer/v1/flip", &call).await {
+        let flipping = self.pulling();
+        match flipping.call(ring, owner, "/peer/v1/flip", &call).await {
             Ok(FlipReply::Flipped) => true,
             Ok(other) => {
                 warn!(self.log, "an old owner did not flip"; "peer" => %owner, "why" => ?other);
@@ -305,19 +221,5 @@ impl HandoffParts {
                 false
             }
         }
-    }
-
-    async fn call<T: Serialize, R: DeserializeOwned>(
-        &self,
-        ring: &Ring,
-        owner: &NodeId,
-        path: &str,
-        call: &T,
-    ) -> Result<R, TransferError> {
-        let member = ring.member(owner).ok_or(TransferError::RingChanged)?;
-        let body = rmp_serde::to_vec_named(call).or(Err(TransferError::Damaged))?;
-        let (peer, cluster) = (&member.addresses.peer, Some(ring.cluster));
-        let answer = self.link.post(peer, path, body, cluster, CALL_TIME).await?;
-        rmp_serde::from_slice(&answer).or(Err(TransferError::Damaged))
     }
 }

@@ -19,7 +19,8 @@ use super::handoff::{StartTransfers, TransfersDone};
 use super::life_view::{Life, LifePublisher};
 use super::link::Link;
 use super::proposal::{ProposalParts, propose};
-use super::ring_keeper::{Announced, RingChanged, RingKeeper, Vouched};
+use super::ring_keeper::{Announced, BeginRecovery, RingChanged, RingKeeper, Vouched};
+use super::ring_view::RingView;
 use super::starts::Starts;
 use super::store_keeper::{RenewIncarnation, SaveMeta, StoreKeeper};
 use crate::dynamo::membership::boots::Boot;
@@ -48,6 +49,8 @@ pub struct LifecycleParts {
     pub link: Link,
     /// Keeps the ring.
     pub ring_keeper: Addr<RingKeeper>,
+    /// Shows what is to be recovered.
+    pub view: RingView,
     /// Keeps the founding.
     pub store: Addr<StoreKeeper>,
     /// Random numbers.
@@ -321,6 +324,8 @@ impl Actor for Lifecycle {
         self.perform(first, ctx);
         ctx.run_interval(TICK, |act, ctx| {
             let (now, dice) = (act.started.elapsed(), (act.parts.dice)());
+            let recovering = act.parts.view.load().recovering.len();
+            act.happened(Event::Recovering(recovering), ctx);
             act.happened(Event::Tick { now, dice }, ctx);
             act.may_mint_now();
         });
@@ -345,10 +350,16 @@ impl Handler<Judged> for Lifecycle {
         else {
             return;
         };
-        let renewing = self.parts.store.send(RenewIncarnation { boot });
+        let (store, keeper) = (self.parts.store.clone(), self.parts.ring_keeper.clone());
+        let renewing = async move {
+            // First of all what the old records mean is noted: a crash must not forget it.
+            let noted = keeper.send(BeginRecovery).await;
+            let renewed = store.send(RenewIncarnation { boot }).await;
+            noted.is_ok_and(|noted| noted.is_ok()) && renewed.is_ok_and(|done| done.is_ok())
+        };
         ctx.spawn(renewing.into_actor(self).map(move |renewed, act, _| {
             // A store that could not do it has ended the node.
-            if let Ok(Ok(())) = renewed {
+            if renewed {
                 act.starts.renewed(boot);
             }
         }));

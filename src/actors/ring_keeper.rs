@@ -2,8 +2,11 @@
 //! partitions of a move have flipped or been verified. Everything is on the disk before it is
 //! answered or seen.
 
+mod recovery;
 #[cfg(test)]
 mod tests;
+
+pub use recovery::{BeginRecovery, Discarded, Recovered};
 
 use std::sync::Arc;
 
@@ -33,6 +36,8 @@ const META_MOVES: &str = "moves";
 pub struct RingKeeper {
     publisher: RingPublisher,
     acceptor: Acceptor,
+    /// Names this node's data directory.
+    data_id: u64,
     store: Addr<StoreKeeper>,
     subscribers: Vec<Recipient<RingChanged>>,
     log: Logger,
@@ -141,13 +146,15 @@ struct Moves {
 }
 
 impl RingKeeper {
-    /// Reads back what was stored, publishes it, and gives the keeper.
+    /// Reads back what was stored, publishes it, and gives the keeper. `data_id` names the data
+    /// directory: a ring whose member of this name has another one does not mean this node.
     ///
     /// # Errors
     /// [`RestoreError`] when the store cannot be read or understood.
     pub fn restore(
         engine: &dyn Engine,
         publisher: RingPublisher,
+        data_id: u64,
         store: Addr<StoreKeeper>,
         log: Logger,
     ) -> Result<Self, RestoreError> {
@@ -172,6 +179,7 @@ impl RingKeeper {
                     .collect();
             }
         }
+        recovery::restore(engine, data_id, &mut view)?;
         let acceptor = match engine.meta(META_ACCEPTOR)? {
             Some(bytes) => rmp_serde::from_slice(&bytes)?,
             None => Acceptor::default(),
@@ -180,6 +188,7 @@ impl RingKeeper {
         Ok(Self {
             publisher,
             acceptor,
+            data_id,
             store,
             subscribers: Vec::new(),
             log,
@@ -230,6 +239,7 @@ impl RingKeeper {
     fn put_in_force(&self, ring: Ring) -> u64 {
         let mut view = View::clone(&self.view());
         let ring = Arc::new(ring);
+        recovery::follow(&mut view, &ring, self.data_id);
         view.ring = Some(ring.clone());
         view.flipped = PartitionSet::default();
         view.verified = PartitionSet::default();
@@ -306,11 +316,17 @@ impl Handler<InstallRing> for RingKeeper {
                 return ready(Ok(current.epoch));
             }
         }
-        let storing = save(self.store.clone(), META_RING, encode_ring(&ring).ok());
+        let (noting, store) = (self.note_loss(&ring), self.store.clone());
+        let storing = async move {
+            noting.await?;
+            save(store, META_RING, encode_ring(&ring).ok())
+                .await
+                .map(|()| ring)
+        };
         respond(
             storing
                 .into_actor(self)
-                .map(|stored, act, _| stored.map(|()| act.put_in_force(ring))),
+                .map(|stored, act, _| stored.map(|ring| act.put_in_force(ring))),
         )
     }
 }
@@ -319,7 +335,7 @@ impl Handler<Predict> for RingKeeper {
     type Result = Reply<PredictReply>;
 
     fn handle(&mut self, Predict(call): Predict, _ctx: &mut Self::Context) -> Self::Result {
-        let Some(ring) = self.view().ring.clone() else {
+        let Some(ring) = self.votes_on() else {
             return ready(Err(KeeperError::NoRing));
         };
         let before = self.acceptor.clone();
@@ -334,7 +350,7 @@ impl Handler<Accept> for RingKeeper {
     type Result = Reply<AcceptReply>;
 
     fn handle(&mut self, Accept(call): Accept, _ctx: &mut Self::Context) -> Self::Result {
-        let Some(ring) = self.view().ring.clone() else {
+        let Some(ring) = self.votes_on() else {
             return ready(Err(KeeperError::NoRing));
         };
         let before = self.acceptor.clone();

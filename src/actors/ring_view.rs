@@ -22,8 +22,17 @@ pub struct View {
     pub flipped: PartitionSet,
     /// Partitions this node gains in the move and holds completely.
     pub verified: PartitionSet,
+    /// Partitions that this node owns and whose records it has lost, until they are pulled from the
+    /// other owners: it serves no reads of them, and takes writes.
+    pub recovering: PartitionSet,
+    /// Of these, the ones whose records come from an older store and are to be discarded first:
+    /// nothing is done with them.
+    pub tainted: PartitionSet,
+    /// Whether the ring's member of this name has another data directory: then this node is not it,
+    /// not yet or no longer.
+    pub stranger: bool,
     /// Whether this node has yet to hear from the others that its store has not gone back in time.
-    /// Until then it mints nothing.
+    /// Until then it mints nothing and serves no reads.
     pub doubtful: bool,
 }
 
@@ -75,6 +84,9 @@ impl View {
             ring: None,
             flipped: PartitionSet::default(),
             verified: PartitionSet::default(),
+            recovering: PartitionSet::default(),
+            tainted: PartitionSet::default(),
+            stranger: false,
             doubtful: false,
         }
     }
@@ -118,20 +130,23 @@ impl View {
         self.ring.as_ref().is_some_and(|ring| {
             let row = ring.placement(partition);
             row.incoming.is_none() && row.owners.contains(&self.me) && row.owners.contains(other)
-        })
+        }) && !self.stranger
+            && !self.recovering.contains(partition)
     }
 
     /// Whether this node may merge or mint under these terms: at the same epoch, as an owner now
     /// or to be.
     ///
     /// # Errors
-    /// [`Fault::StaleRing`], [`Fault::RingBehind`], [`Fault::NotOwner`].
+    /// [`Fault::StaleRing`], [`Fault::RingBehind`], [`Fault::NotOwner`], [`Fault::NotReady`].
     pub fn admit_write(&self, partition: Partition, terms: &Terms) -> Result<(), Fault> {
         let placement = self.placement(partition, terms)?;
-        if placement.involves(&self.me) {
-            Ok(())
-        } else {
+        if !placement.involves(&self.me) {
             Err(Fault::NotOwner)
+        } else if self.stranger || self.tainted.contains(partition) {
+            Err(Fault::NotReady)
+        } else {
+            Ok(())
         }
     }
 
@@ -146,6 +161,9 @@ impl View {
         let owners = placement.set(terms.set).unwrap_or_default();
         if !owners.contains(&self.me) {
             return Err(Fault::NotOwner);
+        }
+        if self.stranger || self.doubtful || self.recovering.contains(partition) {
+            return Err(Fault::NotReady);
         }
         let gains = !placement.owners.contains(&self.me);
         match terms.set {
@@ -288,6 +306,30 @@ pub(crate) mod tests {
             let terms = terms(epoch, set);
             assert_eq!(view.admit_read(p, &terms), read, "row {row}: read");
             assert_eq!(view.admit_write(p, &terms), write, "row {row}: write");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_node_that_lost_its_store_serves_no_reads_and_takes_writes_once_it_may() {
+        type Loss = fn(&mut View, PartitionSet);
+        let p = Partition::new(77).unwrap();
+        let one: PartitionSet = [p].into_iter().collect();
+        let rows: [(&str, Loss, bool); 4] = [
+            ("doubtful", |view, _| view.doubtful = true, true),
+            ("recovering", |view, one| view.recovering = one, true),
+            (
+                "tainted",
+                |view, one| (view.recovering, view.tainted) = (one, one),
+                false,
+            ),
+            ("a stranger", |view, _| view.stranger = true, false),
+        ];
+        for (what, loss, writes) in rows {
+            let mut view = view("b");
+            loss(&mut view, one);
+            let terms = terms(5, OwnerSet::Current);
+            assert_eq!(view.admit_read(p, &terms), Err(Fault::NotReady), "{what}");
+            assert_eq!(view.admit_write(p, &terms).is_ok(), writes, "{what}");
         }
     }
 

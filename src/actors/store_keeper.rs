@@ -2,6 +2,7 @@
 //! in order, commits it as one batch with one sync, and only then answers: group commit.
 
 mod batch;
+mod discard;
 mod recent;
 mod store;
 #[cfg(test)]
@@ -9,6 +10,7 @@ mod tests;
 mod upkeep;
 mod work;
 
+pub use discard::Discard;
 pub(super) use upkeep::live_digest;
 pub use upkeep::{GetLeaves, GetRoots, RebuildDigests};
 

@@ -18,7 +18,9 @@ use crate::actors::lifecycle::{Lifecycle, LifecycleParts, Past};
 use crate::actors::link::Link;
 use crate::actors::local_reader::LocalRecords;
 use crate::actors::prober::Prober;
+use crate::actors::pulling::Pulling;
 use crate::actors::readiness_keeper::{ReadinessKeeper, ReadinessParts};
+use crate::actors::recovery::{self, Recovery, RecoveryParts};
 use crate::actors::ring_keeper::RingKeeper;
 use crate::actors::ring_view::RingView;
 use crate::actors::store_keeper::StoreKeeper;
@@ -62,6 +64,7 @@ impl Shared {
                 seeds,
                 link: Link::new(shared.proof),
                 ring_keeper: shared.ring_keeper,
+                view: shared.view.clone(),
                 store: shared.store,
                 dice: random_u64,
                 exit,
@@ -123,6 +126,25 @@ impl Shared {
         let (view, records) = (self.view.clone(), self.records.clone());
         let background = self.background.clone();
         Giver::start_in_arbiter(&thread.handle(), |_| Giver::new(records, view, background))
+    }
+
+    pub(super) fn start_recovery(&self, thread: &Arbiter) {
+        let shared = self.clone();
+        Recovery::start_in_arbiter(&thread.handle(), move |_| {
+            Recovery::new(RecoveryParts {
+                view: shared.view,
+                pulling: Pulling {
+                    link: Link::new(shared.proof),
+                    records: shared.records,
+                    store: shared.store,
+                    background: shared.background,
+                },
+                ring_keeper: shared.ring_keeper,
+                quorums: shared.quorums,
+                pause: recovery::PAUSE,
+                log: named(&shared.log, "recovery"),
+            })
+        });
     }
 
     pub(super) fn start_entropy(&self, thread: &Arbiter) -> Addr<AntiEntropy> {

@@ -68,12 +68,15 @@ struct HelloDef {
     founding: Option<Founding>,
     pulled: Option<u64>,
     news: Vec<Member>,
+    #[serde(default)]
+    fresh: bool,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Refusal", rename_all = "snake_case")]
 enum RefusalDef {
     NameTaken { name: NodeId, holder: String },
+    NameContested { name: NodeId, holder: String },
     OtherCluster { at: String, cluster: ClusterId },
 }
 

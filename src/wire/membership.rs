@@ -99,6 +99,7 @@ enum PlanErrorDef {
     NoMembers,
     NameTaken(NodeId),
     AlreadyMember(NodeId),
+    NotMember(NodeId),
     StillMoving,
     NotMoving,
 }

@@ -59,6 +59,7 @@ pub(super) enum ChangeDto {
         members: Vec<MemberDto>,
     },
     Join(MemberDto),
+    Recover(MemberDto),
     Retire,
 }
 
@@ -172,6 +173,7 @@ impl From<&Change> for ChangeDto {
                 members: members.iter().map(MemberDto::from).collect(),
             },
             Change::Join(member) => Self::Join(member.into()),
+            Change::Recover(member) => Self::Recover(member.into()),
             Change::Retire => Self::Retire,
         }
     }
@@ -195,6 +197,7 @@ impl TryFrom<ChangeDto> for Change {
                     .collect::<Result<_, _>>()?,
             },
             ChangeDto::Join(member) => Self::Join(member.try_into()?),
+            ChangeDto::Recover(member) => Self::Recover(member.try_into()?),
             ChangeDto::Retire => Self::Retire,
         })
     }

@@ -75,6 +75,17 @@ pub struct DigestReply {
     pub root: u64,
     /// How many records there are.
     pub records: u64,
+    /// Whether the owner has lost some of its own, and is pulling them itself.
+    #[serde(default)]
+    pub recovering: bool,
+}
+
+impl DigestReply {
+    /// Whether both have the same records.
+    #[must_use]
+    pub fn agrees(&self, other: &Self) -> bool {
+        (self.root, self.records) == (other.root, other.records)
+    }
 }
 
 /// Whether an old owner has durably stopped to serve reads of a partition.

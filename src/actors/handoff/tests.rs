@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::Serialize;
 use serde_bytes::ByteBuf;
 use tokio::sync::mpsc;
 
@@ -11,10 +12,13 @@ use crate::actors::background::tests::background;
 use crate::actors::fake::{quiet, state};
 use crate::actors::fake_node::{FakeNode, PATIENCE, Wire, proof, ring_of, socket};
 use crate::actors::giver::{GivePage, Giver};
+use crate::actors::pulling::PAGE_RECORDS;
+use crate::dynamo::key::Key;
 use crate::dynamo::quorum::Fault;
 use crate::dynamo::ring::Placement;
 use crate::storage::{Change, Engine, MemoryEngine, Sync};
 use crate::wire::state::encode_state;
+use crate::wire::transfer::{DigestReply, PullCall, PullReply};
 
 /// Keys of one partition, and of all others.
 fn keys(partition: Partition, inside: bool) -> impl Iterator<Item = Key> {
@@ -236,6 +240,7 @@ async fn nothing_to_give(wire: &mut Wire) {
     let digest = DigestReply {
         root: 1,
         records: 1,
+        recovering: false,
     };
     let call = wire.call("/peer/v1/digest").await;
     call.answer(200, encoded(&digest));

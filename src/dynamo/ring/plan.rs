@@ -18,6 +18,9 @@ pub enum Change {
     },
     /// Adds a member; the partitions it gains start to move.
     Join(Member),
+    /// A member has lost its disk: under the same name it goes on with another data directory, and
+    /// owns what it owned. Nothing moves.
+    Recover(Member),
     /// Ends the move under way: the incoming owners are the owners.
     Retire,
 }
@@ -35,6 +38,8 @@ pub enum PlanError {
     NameTaken(NodeId),
     /// It is a member already.
     AlreadyMember(NodeId),
+    /// Only a member recovers.
+    NotMember(NodeId),
     /// The partitions of the change before are still moving.
     StillMoving,
     /// Nothing is moving.
@@ -51,6 +56,7 @@ impl std::fmt::Display for PlanError {
             Self::NoMembers => f.write_str("a ring needs at least one member"),
             Self::NameTaken(id) => write!(f, "the name {id} belongs to another data directory"),
             Self::AlreadyMember(id) => write!(f, "{id} is a member already"),
+            Self::NotMember(id) => write!(f, "{id} is not a member"),
             Self::StillMoving => f.write_str("partitions of the change before are still moving"),
             Self::NotMoving => f.write_str("no partition is moving"),
         }
@@ -73,8 +79,9 @@ pub fn plan(previous: Option<&Ring>, change: &Change) -> Result<Ring, PlanError>
             },
         ) => found(*cluster, *replicas, members),
         (Some(_), Change::Found { .. }) => Err(PlanError::AlreadyFounded),
-        (None, Change::Join(_) | Change::Retire) => Err(PlanError::NoRing),
+        (None, Change::Join(_) | Change::Recover(_) | Change::Retire) => Err(PlanError::NoRing),
         (Some(ring), Change::Join(member)) => join(ring, member),
+        (Some(ring), Change::Recover(member)) => recover(ring, member),
         (Some(ring), Change::Retire) => retire(ring),
     }
 }
@@ -108,6 +115,23 @@ fn join(ring: &Ring, member: &Member) -> Result<Ring, PlanError> {
         return Err(PlanError::StillMoving);
     }
     Ok(moving_to(ring, members))
+}
+
+/// Not while partitions move: what the nodes note of a move holds for its epoch only.
+fn recover(ring: &Ring, member: &Member) -> Result<Ring, PlanError> {
+    let mut next = ring.clone();
+    let known = next.members.iter_mut().find(|m| m.id == member.id);
+    let known = known.ok_or_else(|| PlanError::NotMember(member.id.clone()))?;
+    if known.data_id == member.data_id {
+        return Err(PlanError::AlreadyMember(member.id.clone()));
+    }
+    if ring.is_moving() {
+        return Err(PlanError::StillMoving);
+    }
+    known.data_id = member.data_id;
+    known.addresses = member.addresses.clone();
+    next.epoch += 1;
+    Ok(next)
 }
 
 fn retire(ring: &Ring) -> Result<Ring, PlanError> {

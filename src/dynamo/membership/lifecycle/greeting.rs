@@ -19,6 +19,7 @@ impl Lifecycle {
             founding: self.pledge.kept().cloned(),
             pulled: self.pulled,
             news: self.seen.new_ones(self.now),
+            fresh: self.me.fresh,
         }
     }
 
@@ -26,7 +27,7 @@ impl Lifecycle {
     ///
     /// # Errors
     /// [`Refusal`], which ends a node that starts under a name or in a cluster that is not its own.
-    pub fn admit(&self, hello: &Hello) -> Result<(), Refusal> {
+    pub fn admit(&mut self, hello: &Hello) -> Result<(), Refusal> {
         let from = &hello.from;
         let cluster = self.ring.as_ref().map(|r| r.cluster);
         if let (Some(cluster), Some(theirs)) = (cluster, hello.ring)
@@ -35,25 +36,23 @@ impl Lifecycle {
             let at = self.me.member.addresses.peer.clone();
             return Err(Refusal::OtherCluster { at, cluster });
         }
-        match self.holder_of_name(from) {
+        match self.holder_of_name(from).cloned() {
             None => Ok(()),
-            Some(holder) => Err(Refusal::NameTaken {
-                name: from.id.clone(),
-                holder: holder.addresses.peer.clone(),
-            }),
+            Some(holder) => self.judge_claim(hello, &holder),
         }
     }
 
     /// The node that has this one's name and another data directory. A young node leaves it to the
     /// other one to insist, which may have been there first.
     fn holder_of_name(&self, from: &Member) -> Option<&Member> {
-        let in_ring = self.ring.as_ref().and_then(|r| r.member(&from.id));
+        let in_ring = self.member_of_name(&from.id);
         let me = Some(&self.me.member).filter(|_| self.now >= YOUNG);
         let heard = self.seen.fresh(self.now).map(|h| &h.from);
         let heard = heard.filter(|m| m.addresses.peer != from.addresses.peer);
         let others = me.into_iter().chain(heard).find(|m| m.id == from.id);
         let holder = in_ring.or(others)?;
-        (holder.data_id != from.data_id).then_some(holder)
+        let other = holder.data_id != from.data_id;
+        (other && !self.is_heard_claim(from)).then_some(holder)
     }
 
     pub(super) fn known(&self) -> Vec<Member> {
@@ -99,7 +98,12 @@ impl Lifecycle {
     /// while the node starts, since its own may yet answer.
     pub(super) fn refused(&mut self, refusal: Refusal, out: &mut Vec<Effect>) {
         match refusal {
-            Refusal::NameTaken { .. } if self.is_member() => {}
+            Refusal::NameTaken { .. } | Refusal::NameContested { .. } if self.is_member() => {}
+            Refusal::NameContested { .. } => {
+                // Only who has a ring says so.
+                self.ring_heard = true;
+                self.claims.own = true;
+            }
             Refusal::NameTaken { .. } => out.push(Effect::Exit(refusal)),
             Refusal::OtherCluster { .. } if self.now < STARTING => self.refused = Some(refusal),
             Refusal::OtherCluster { .. } => {}

@@ -57,6 +57,8 @@ pub struct Hello {
     pub pulled: Option<u64>,
     /// The NEW nodes that it has heard itself lately.
     pub news: Vec<Member>,
+    /// Its store holds no record: if its name is taken, it may be that member with a lost disk.
+    pub fresh: bool,
 }
 
 /// Why a greeting is not answered.
@@ -67,6 +69,14 @@ pub enum Refusal {
         /// The name.
         name: NodeId,
         /// The peer address of the node that has it.
+        holder: String,
+    },
+    /// A member has this name and another data directory, which this one may have lost. Whether
+    /// another process still answers for the name is being found out; ask again.
+    NameContested {
+        /// The name.
+        name: NodeId,
+        /// The peer address of the member that has it.
         holder: String,
     },
     /// The two belong to different clusters, which never merge.
@@ -85,6 +95,12 @@ impl fmt::Display for Refusal {
                 write!(
                     f,
                     "the name {name} is held by the node at {holder}, which has another data directory"
+                )
+            }
+            Self::NameContested { name, holder } => {
+                write!(
+                    f,
+                    "finding out whether the node at {holder} still answers for {name}"
                 )
             }
             Self::OtherCluster { at, cluster } => {
@@ -114,6 +130,12 @@ impl Neighbours {
     /// The last word of a node, however old.
     pub(super) fn last_of(&self, id: &NodeId) -> Option<&Hello> {
         self.heard.get(id).map(|(_, hello)| hello)
+    }
+
+    /// Whether this very data directory has spoken since then.
+    pub(super) fn has_spoken(&self, member: &Member, since: Duration) -> bool {
+        let last = self.heard.get(&member.id);
+        last.is_some_and(|(at, hello)| *at >= since && same_node(&hello.from, member))
     }
 
     pub(super) fn fresh(&self, now: Duration) -> impl Iterator<Item = &Hello> {

@@ -31,6 +31,10 @@ pub enum Waiting {
     Move,
     /// Its turn, or the end of its proposal.
     Turn,
+    /// The members, which find out whether another process answers for this node's name.
+    Name(NodeId),
+    /// Partitions that it owns, whose records it has lost: so many.
+    Recovery(usize),
     /// The partitions that it gains, or the other nodes that gain some.
     Transfers,
 }
@@ -50,6 +54,8 @@ impl fmt::Display for Waiting {
             Self::Ring => f.write_str("heard of a ring: getting it"),
             Self::Move => f.write_str("waiting until the ring has finished moving"),
             Self::Turn => f.write_str("waiting to be added to the ring"),
+            Self::Name(id) => write!(f, "the members are finding out who answers for {id}"),
+            Self::Recovery(left) => write!(f, "recovering {left} partitions from other owners"),
             Self::Transfers => f.write_str("pulling partitions"),
         }
     }
@@ -61,6 +67,7 @@ impl Lifecycle {
     pub fn waiting_for(&self) -> Option<Waiting> {
         match self.state() {
             NodeState::Ready | NodeState::Leaving => None,
+            NodeState::Pending if self.recovering > 0 => Some(Waiting::Recovery(self.recovering)),
             NodeState::Pending => Some(Waiting::Transfers),
             NodeState::New if self.ring.is_some() => Some(if self.is_moving() {
                 Waiting::Move
@@ -77,6 +84,7 @@ impl Lifecycle {
         let (visible, expect) = (new.len() + 1, self.me.expect);
         let missing = self.pledge.missing(me);
         match (self.pledge.kept(), new.into_iter().map(|m| m.id).min()) {
+            _ if self.claims.own => Waiting::Name(me.id.clone()),
             _ if self.ring_heard || self.pledge.is_completed() => Waiting::Ring,
             (Some(f), _) if !f.is_by(me) => Waiting::Founder(f.founder.clone()),
             (Some(_), _) => Waiting::Promises(missing.into_iter().map(|m| m.id).collect()),
@@ -94,6 +102,7 @@ impl Lifecycle {
         match &self.ring {
             _ if self.draining => NodeState::Leaving,
             Some(_) if !self.is_member() => NodeState::New,
+            Some(_) if self.recovering > 0 => NodeState::Pending,
             Some(ring) if ring.gains(id).next().is_some() && !owns_any(ring, id) => {
                 NodeState::Pending
             }
@@ -122,6 +131,8 @@ impl Lifecycle {
         } else if ring.is_moving() || !self.is_my_turn(ring) {
             self.not_before = self.now + pause(self.dice);
             None
+        } else if ring.member(&self.me.member.id).is_some() {
+            Some(Change::Recover(self.me.member.clone()))
         } else {
             Some(Change::Join(self.me.member.clone()))
         };

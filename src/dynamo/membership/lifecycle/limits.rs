@@ -18,6 +18,10 @@ pub(super) const LOOK_AROUND: Duration = Duration::from_secs(1);
 /// other one may have been there first.
 pub(super) const YOUNG: Duration = Duration::from_secs(3);
 
+/// How long a member must be silent, though it is greeted, until another data directory under its
+/// name counts as the same member with a lost disk.
+pub(super) const CLAIM: Duration = Duration::from_secs(3);
+
 /// Being refused counts this long after the start; later it is the other one's mistake.
 pub(super) const STARTING: Duration = Duration::from_secs(6);
 

@@ -5,6 +5,7 @@
 //! Where the seed trusted what it had read, each step here rests on something durable: a
 //! [`Founding`] that its members have promised, or an epoch of the ring that a majority accepted.
 
+mod claims;
 mod founding;
 mod greeting;
 mod hello;
@@ -27,6 +28,7 @@ use std::time::Duration;
 use super::promise::Loss;
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::ring::{Change, ClusterId, Member, PlanError, Ring};
+use claims::Claims;
 use hello::{Neighbours, same_node};
 use limits::{CALM_HELLO, HELLO, pause};
 use pledge::Pledge;
@@ -44,6 +46,9 @@ pub struct Me {
     pub replicas: usize,
     /// Random: names the cluster if it founds one.
     pub cluster: ClusterId,
+    /// Whether its store holds no record: only then may it take a member's name, as that member
+    /// with a lost disk.
+    pub fresh: bool,
 }
 
 /// What the lifecycle is told.
@@ -81,6 +86,9 @@ pub enum Event {
         /// The epoch of the ring in which the partitions move.
         epoch: u64,
     },
+    /// So many partitions that this node owns must be recovered from their other owners, because
+    /// its store was lost.
+    Recovering(usize),
     /// The operator stops this node.
     Drain,
 }
@@ -153,6 +161,9 @@ pub struct Lifecycle {
     /// The last epoch whose transfers are done.
     pulled: Option<u64>,
     refused: Option<Refusal>,
+    claims: Claims,
+    /// Partitions to be recovered.
+    recovering: usize,
 }
 
 impl Lifecycle {
@@ -180,6 +191,8 @@ impl Lifecycle {
             pulling: None,
             pulled: None,
             refused: None,
+            claims: Claims::default(),
+            recovering: 0,
         };
         let effects = ring.map_or_else(Vec::new, |r| life.handle(Event::RingChanged(r)));
         (life, effects)
@@ -207,6 +220,7 @@ impl Lifecycle {
             } => self.found_answered(&from, attempt, answer, &mut out),
             Event::ProposalEnded(end) => self.proposal_ended(end, &mut out),
             Event::TransfersDone { epoch } => self.pulled = self.pulled.max(Some(epoch)),
+            Event::Recovering(partitions) => self.recovering = partitions,
             Event::Drain => self.draining = true,
         }
         self.show_state(&mut out);
@@ -244,8 +258,9 @@ impl Lifecycle {
     }
 
     fn ring_changed(&mut self, ring: Arc<Ring>, out: &mut Vec<Effect>) {
-        let me = &self.me.member;
-        if let Some(holder) = ring.member(&me.id).filter(|m| !same_node(m, me)) {
+        let (me, me_fresh) = (&self.me.member, self.me.fresh);
+        let holder = ring.member(&me.id).filter(|m| !same_node(m, me));
+        if let Some(holder) = holder.filter(|_| !me_fresh || self.is_member()) {
             out.push(Effect::Exit(Refusal::NameTaken {
                 name: me.id.clone(),
                 holder: holder.addresses.peer.clone(),

@@ -223,6 +223,7 @@ mod tests {
             founding: Some(keeps.clone()),
             pulled: None,
             news: Vec::new(),
+            fresh: false,
         }
     }
 

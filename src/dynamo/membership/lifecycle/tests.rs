@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::sim::Sim;
-use super::{FoundRefusal, NodeState, Refusal, Waiting};
+use super::{Event, FoundRefusal, NodeState, Refusal, Waiting};
 use crate::dynamo::membership::fixture::{id, member};
-use crate::dynamo::ring::{ClusterId, Member};
+use crate::dynamo::ring::{ClusterId, Member, Ring};
 
 const NAMES: [&str; 5] = ["n1", "n2", "n3", "n4", "n5"];
 
@@ -346,4 +346,72 @@ fn a_node_that_drains_is_leaving_and_begins_nothing() {
     sim.run(secs(10));
     assert_eq!(sim.life("n4").state(), NodeState::Leaving);
     assert_eq!(sim.ring("n1").unwrap().epoch, 1);
+}
+
+#[test]
+fn a_member_that_lost_its_disk_takes_its_name_back_and_nothing_moves() {
+    for (seed, others) in [(1, 0), (2, 20), (3, 10)] {
+        let mut sim = running(seed, &[]);
+        let before = sim.ring("n1").unwrap();
+        sim.kill("n2");
+        sim.lose_disk("n2");
+        sim.loss = others;
+        sim.start("n2");
+        sim.run(secs(1));
+        let waiting = sim.life("n2").waiting_for();
+        assert_ne!(waiting, None, "seed {seed}: {waiting:?}");
+        sim.run(secs(20));
+        sim.loss = 0;
+        sim.settle(secs(60))
+            .unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+        let after = sim.ring("n1").unwrap();
+        assert_eq!(after.epoch, before.epoch + 1, "seed {seed}");
+        assert_eq!(after.placements, before.placements, "seed {seed}");
+        let known = |ring: &Ring| ring.member(&id("n2")).unwrap().data_id;
+        assert_ne!(known(&after), known(&before), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_lost_disk_is_refused_while_another_process_answers_for_the_name() {
+    let mut sim = running(1, &[]);
+    let mut double = light("n2");
+    double.data_id = 99;
+    double.addresses.peer = member("elsewhere").addresses.peer;
+    sim.add(double, &["n1", "n3"], 3);
+    sim.lose_disk("elsewhere");
+    sim.start("elsewhere");
+    sim.run(secs(4));
+    let holder = member("n2").addresses.peer;
+    let name = id("n2");
+    let taken = Refusal::NameTaken { name, holder };
+    assert_eq!(sim.exit_of("elsewhere"), Some(taken));
+    assert_eq!(sim.ring("n1").unwrap().epoch, 1);
+    assert_eq!(sim.exit_of("n2"), None);
+}
+
+/// Its own vote, which it has forgotten, does not count.
+#[test]
+fn a_lost_disk_waits_for_a_majority_of_members_that_remember() {
+    let mut sim = running(1, &[]);
+    sim.kill("n2");
+    sim.kill("n3");
+    sim.lose_disk("n2");
+    sim.start("n2");
+    sim.run(secs(30));
+    assert_eq!(sim.ring("n1").unwrap().epoch, 1, "one of three decided");
+    sim.start("n3");
+    sim.settle(secs(30)).unwrap();
+    assert_eq!(sim.ring("n1").unwrap().epoch, 2);
+}
+
+#[test]
+fn a_node_that_recovers_is_pending_until_it_is_done() {
+    let mut sim = running(1, &[]);
+    let mut life = sim.take("n1");
+    life.handle(Event::Recovering(7));
+    assert_eq!(life.state(), NodeState::Pending);
+    assert_eq!(life.waiting_for(), Some(Waiting::Recovery(7)));
+    life.handle(Event::Recovering(0));
+    assert_eq!(life.state(), NodeState::Ready);
 }

@@ -56,6 +56,17 @@ pub(super) struct Sim {
     pub(super) joined: Vec<NodeId>,
 }
 
+impl Host {
+    /// The ring keeper's rule: one that has lost its disk has lost its promises, and does not vote
+    /// until it is the member again.
+    fn votes_on(&self) -> Option<Arc<Ring>> {
+        let me = &self.me.member;
+        let ring = self.ring.clone()?;
+        let stranger = ring.member(&me.id).is_some_and(|m| m.data_id != me.data_id);
+        (!stranger).then_some(ring)
+    }
+}
+
 impl Sim {
     pub(super) fn new(seed: u64) -> Self {
         Self {
@@ -83,6 +94,7 @@ impl Sim {
                 expect,
                 replicas: 3,
                 cluster: ClusterId(self.dice.roll()),
+                fresh: false,
                 member: who,
             },
             seeds,
@@ -156,8 +168,19 @@ impl Sim {
         host.acceptor = Acceptor::default();
     }
 
+    /// The same, and the machine comes back with an empty disk and says so.
+    pub(super) fn lose_disk(&mut self, name: &str) {
+        self.wipe(name);
+        self.host(name).me.fresh = true;
+    }
+
     pub(super) fn life(&mut self, name: &str) -> &Lifecycle {
         &self.host(name).process.as_ref().unwrap().life
+    }
+
+    /// A life of its own, out of the simulation.
+    pub(super) fn take(&mut self, name: &str) -> Lifecycle {
+        self.host(name).process.take().unwrap().life
     }
 
     pub(super) fn exit_of(&mut self, name: &str) -> Option<Refusal> {

@@ -157,14 +157,14 @@ impl Sim {
                 self.tell(&to, event, None);
             }
             Body::Predict(epoch, ballot, p) => {
-                if let Some(ring) = &host.ring {
-                    let reply = host.acceptor.predict(ring, epoch, &ballot, &p);
+                if let Some(ring) = host.votes_on() {
+                    let reply = host.acceptor.predict(&ring, epoch, &ballot, &p);
                     self.send(&to, &from, &Body::PredictBack(ballot, reply));
                 }
             }
             Body::Accept(epoch, ballot, p) => {
-                if let Some(ring) = &host.ring {
-                    let reply = host.acceptor.accept(ring, epoch, &ballot, &p);
+                if let Some(ring) = host.votes_on() {
+                    let reply = host.acceptor.accept(&ring, epoch, &ballot, &p);
                     self.send(&to, &from, &Body::AcceptBack(ballot, reply));
                 }
             }
@@ -178,8 +178,8 @@ impl Sim {
     }
 
     fn greeted(&mut self, from: &str, at: &str, hello: Hello) {
-        let life = &self.hosts[at].process.as_ref().unwrap().life;
-        let admitted = life.admit(&hello);
+        let process = self.hosts.get_mut(at).unwrap().process.as_mut();
+        let admitted = process.unwrap().life.admit(&hello);
         if admitted.is_ok() {
             self.tell(at, Event::Heard(Box::new(hello)), None);
         }

@@ -1,0 +1,183 @@
+//! Pulls a partition from another owner, by sync and in checksummed pages: what a move brings, and
+//! what a lost store gets back.
+
+use std::time::Duration;
+
+use actix::Addr;
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+
+use super::background::{Background, Kind};
+use super::giver::digest;
+use super::link::{Link, LinkError};
+use super::local_reader::LocalRecords;
+use super::merging::{MergeError, Merging};
+use super::replica::Terms;
+use super::store_keeper::StoreKeeper;
+use crate::dynamo::key::{Key, Partition};
+use crate::dynamo::node_id::NodeId;
+use crate::dynamo::ring::{OwnerSet, Ring};
+use crate::wire::transfer::{DigestReply, PartitionCall, PullCall, PullReply};
+
+/// Records asked for in one page.
+pub const PAGE_RECORDS: usize = 256;
+/// What a page is taken to cost before the first has come, and what a digest costs.
+const FIRST_COST: u64 = 64 << 10;
+/// How long one call may take.
+const CALL_TIME: Duration = Duration::from_secs(10);
+
+/// What pulling works with.
+#[derive(Debug, Clone)]
+pub struct Pulling {
+    /// To the other owners.
+    pub link: Link,
+    /// What is here already.
+    pub records: LocalRecords,
+    /// Takes what is missing.
+    pub store: Addr<StoreKeeper>,
+    /// Tells when to go on.
+    pub background: Background,
+}
+
+/// Why a partition was not pulled, or not all of it.
+#[derive(Debug, thiserror::Error)]
+pub enum TransferError {
+    /// The owner did not answer.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// Another ring is in force.
+    #[error("the ring has changed")]
+    RingChanged,
+    /// What came is not what was sent.
+    #[error("an answer was damaged on the way")]
+    Damaged,
+    /// The store does not answer.
+    #[error("this node's own store did not take a record")]
+    NotStored,
+    /// The store did not take what came.
+    #[error(transparent)]
+    NotMerged(#[from] MergeError),
+}
+
+/// Everything that an owner had is here now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pulled {
+    /// Whether that owner itself has lost nothing.
+    pub whole: bool,
+}
+
+impl Pulling {
+    /// Pulls from one owner until it holds nothing that is not here.
+    pub(super) async fn pull_all(
+        &self,
+        ring: &Ring,
+        partition: Partition,
+        owner: &NodeId,
+    ) -> Result<Pulled, TransferError> {
+        loop {
+            let missing = self.pull_once(ring, partition, owner).await?;
+            self.background.turn(Kind::Transfers, FIRST_COST).await;
+            let call = PartitionCall {
+                epoch: ring.epoch,
+                partition: partition.number(),
+            };
+            let theirs: DigestReply = self.call(ring, owner, "/peer/v1/digest", &call).await?;
+            // Equal digests, or a whole pass in which every record was here already: another
+            // owner, or a write under way, may have given this node more than that one has.
+            if self.agrees(partition, &theirs)? || missing == 0 {
+                return Ok(Pulled {
+                    whole: !theirs.recovering,
+                });
+            }
+        }
+    }
+
+    /// Whether this node holds exactly what an owner's digest stands for.
+    pub(super) fn agrees(
+        &self,
+        partition: Partition,
+        theirs: &DigestReply,
+    ) -> Result<bool, TransferError> {
+        let ours = digest(&self.records, partition).or(Err(TransferError::NotStored))?;
+        Ok(ours.agrees(theirs))
+    }
+
+    /// The digest of what an owner holds.
+    pub(super) async fn digest_of(
+        &self,
+        ring: &Ring,
+        partition: Partition,
+        owner: &NodeId,
+    ) -> Result<DigestReply, TransferError> {
+        let call = PartitionCall {
+            epoch: ring.epoch,
+            partition: partition.number(),
+        };
+        self.call(ring, owner, "/peer/v1/digest", &call).await
+    }
+
+    /// One pass over the owner's records; gives how many had something new.
+    async fn pull_once(
+        &self,
+        ring: &Ring,
+        partition: Partition,
+        owner: &NodeId,
+    ) -> Result<usize, TransferError> {
+        let (mut after, mut missing, mut cost) = (None, 0, FIRST_COST);
+        loop {
+            self.background.turn(Kind::Transfers, cost).await;
+            let call = PullCall {
+                epoch: ring.epoch,
+                partition: partition.number(),
+                after: after.take(),
+                limit: PAGE_RECORDS,
+            };
+            let page: PullReply = self.call(ring, owner, "/peer/v1/pull", &call).await?;
+            if !page.is_intact() {
+                return Err(TransferError::Damaged);
+            }
+            cost = page.bytes();
+            let last = page.last;
+            after = page.records.last().map(|(key, _)| key.clone());
+            missing += self.take_in(ring, page).await?;
+            if last || after.is_none() {
+                return Ok(missing);
+            }
+        }
+    }
+
+    async fn take_in(&self, ring: &Ring, page: PullReply) -> Result<usize, TransferError> {
+        let terms = Terms {
+            epoch: ring.epoch,
+            // Whoever pulls a partition may merge into it, as an owner or as one to be.
+            set: OwnerSet::Current,
+            deadline: Instant::now() + CALL_TIME,
+        };
+        let mut given = Vec::with_capacity(page.records.len());
+        for (key, state) in page.records {
+            let key = Key::new(Bytes::from(key.into_vec())).or(Err(TransferError::Damaged))?;
+            given.push((key, Some(Bytes::from(state.into_vec()))));
+        }
+        let merging = Merging {
+            records: self.records.clone(),
+            store: self.store.clone(),
+        };
+        Ok(merging.merge(given, terms).await?.missing)
+    }
+
+    pub(super) async fn call<T: Serialize, R: DeserializeOwned>(
+        &self,
+        ring: &Ring,
+        owner: &NodeId,
+        path: &str,
+        call: &T,
+    ) -> Result<R, TransferError> {
+        let member = ring.member(owner).ok_or(TransferError::RingChanged)?;
+        let body = rmp_serde::to_vec_named(call).or(Err(TransferError::Damaged))?;
+        let (peer, cluster) = (&member.addresses.peer, Some(ring.cluster));
+        let answer = self.link.post(peer, path, body, cluster, CALL_TIME).await?;
+        rmp_serde::from_slice(&answer).or(Err(TransferError::Damaged))
+    }
+}

@@ -1,0 +1,65 @@
+//! Empties a partition whose records come from an older store.
+
+use actix::{Context, Handler, Message};
+
+use super::StoreKeeper;
+use super::store::{Store, presence};
+use crate::dynamo::key::Partition;
+use crate::dynamo::quorum::Fault;
+use crate::storage::{Change, EngineError, Presence};
+use crate::wire::record::decode_record;
+use crate::wire::state::decode_state;
+
+/// Records removed in one commit.
+const PAGE: usize = 256;
+
+/// Removes every record of a partition, durably. Only before the other owners give theirs.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<(), Fault>")]
+pub struct Discard(pub Partition);
+
+impl Store {
+    fn discard(&mut self, partition: Partition) -> Result<(), EngineError> {
+        loop {
+            let page = self.engine.page(partition, None, PAGE)?;
+            let last = page.len() < PAGE;
+            let mut counts = self.counts;
+            let mut changes = Vec::with_capacity(page.len() + 1);
+            for (key, record) in page {
+                let state = decode_record(record).ok();
+                let state = state.and_then(|record| decode_state(&record.state).ok());
+                // One that cannot be read was never counted off either.
+                let was = state.map_or(Presence::Absent, |state| presence(&state));
+                counts.shift(was, Presence::Absent);
+                changes.push(Change::Remove(partition, key));
+            }
+            changes.push(counts.change());
+            self.commit_synced(changes)?;
+            self.counts = counts;
+            if last {
+                self.tree.forget(partition);
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Handler<Discard> for StoreKeeper {
+    type Result = Result<(), Fault>;
+
+    fn handle(&mut self, Discard(partition): Discard, ctx: &mut Context<Self>) -> Self::Result {
+        if self.ended.is_some() {
+            return Err(Fault::Broken);
+        }
+        // What was asked before comes first.
+        while self.ended.is_none() && !self.pending.is_empty() {
+            self.commit();
+        }
+        let discarded = self.store.discard(partition).map_err(|error| {
+            self.end_broken(&error);
+            Fault::Broken
+        });
+        self.arrange_upkeep(ctx);
+        discarded
+    }
+}
