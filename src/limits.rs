@@ -31,6 +31,10 @@ pub const MAX_BATCH_BYTES: usize = 1024 * 1024;
 /// Operations that may wait for one peer on one worker; beyond it they are refused.
 pub const MAX_PEER_QUEUE: usize = 2048;
 
+/// For how long nothing may have happened to any member until a delete is forgotten, unless the
+/// operator says otherwise.
+pub const TOMBSTONE_GRACE_SECONDS: u32 = 600;
+
 /// The bounds; durations are shown in milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Limits {
@@ -66,6 +70,9 @@ pub struct Limits {
     /// For how long an idle connection stays open between requests.
     #[serde(rename = "keep_alive_ms", serialize_with = "millis")]
     pub keep_alive: Duration,
+    /// For how long nothing may have happened to any member until a delete is forgotten.
+    #[serde(rename = "tombstone_grace_ms", serialize_with = "millis")]
+    pub tombstone_grace: Duration,
     /// For how long a connection that is being closed may still drain.
     #[serde(rename = "linger_ms", serialize_with = "millis")]
     pub linger: Duration,
@@ -87,6 +94,7 @@ impl Default for Limits {
             body_timeout: Duration::from_secs(20),
             exchange_timeout: Duration::from_secs(30),
             keep_alive: Duration::from_secs(75),
+            tombstone_grace: Duration::from_secs(TOMBSTONE_GRACE_SECONDS.into()),
             linger: Duration::from_secs(5),
         }
     }

@@ -28,6 +28,7 @@ use crate::actors::lifecycle::{self, Lifecycle, MeetHandoff, Past};
 use crate::actors::local_reader::LocalRecords;
 use crate::actors::peer_handle::PeerHandle;
 use crate::actors::readiness_keeper::ReadinessKeeper;
+use crate::actors::reaper::Reaper;
 use crate::actors::ring_keeper::{RestoreError, RingKeeper, Subscribe};
 use crate::actors::ring_view::{RingPublisher, RingView, View};
 use crate::actors::store_keeper::{self, StoreKeeper, StoreParts};
@@ -155,6 +156,7 @@ struct Node {
     lifecycle: Addr<Lifecycle>,
     giver: Addr<Giver>,
     entropy: Addr<AntiEntropy>,
+    reaper: Addr<Reaper>,
     readiness: Addr<ReadinessKeeper>,
     refused: mpsc::Receiver<Refusal>,
 }
@@ -211,6 +213,7 @@ impl Node {
         let giver = shared.start_giver(&background);
         let entropy = shared.start_entropy(&background);
         shared.start_recovery(&background);
+        let reaper = shared.start_reaper(&background, config.tombstone_grace);
         lifecycle.do_send(MeetHandoff(handoff.recipient()));
         shared
             .ring_keeper
@@ -224,6 +227,7 @@ impl Node {
             lifecycle,
             giver,
             entropy,
+            reaper,
             readiness,
             refused,
         })
@@ -233,6 +237,7 @@ impl Node {
     fn serve(&self, config: &Config, sockets: Sockets) -> Result<actix_server::Server, NodeError> {
         let limits = Limits {
             in_flight: config.max_in_flight.get(),
+            tombstone_grace: config.tombstone_grace,
             ..Limits::default()
         };
         let in_flight = InFlight::at_most(limits.in_flight);
@@ -293,6 +298,7 @@ impl Node {
             store: shared.store.clone(),
             records: shared.records.clone(),
             entropy: self.entropy.clone(),
+            reaper: self.reaper.clone(),
         }
     }
 
@@ -307,6 +313,7 @@ impl Node {
             ring_keeper: shared.ring_keeper.clone(),
             lifecycle: self.lifecycle.clone(),
             entropy: self.entropy.clone(),
+            reaper: self.reaper.clone(),
         }
     }
 }

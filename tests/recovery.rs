@@ -166,3 +166,85 @@ fn a_wiped_directory_elsewhere_is_refused_while_the_node_answers() {
     assert!(log.contains(&cluster.nodes[1].peer), "{log}");
     assert_eq!(cluster.nodes[0].status()["ring"]["epoch"], 1);
 }
+
+/// Deletes that every owner has are forgotten; a copy of one node's directory from before must not
+/// bring the values back, though nobody remembers that they were deleted.
+#[test]
+fn p7_a_restored_backup_does_not_bring_back_what_was_deleted_and_reaped() {
+    const KEYS: usize = 40;
+    let mut cluster = Cluster::start_with(3, &["--tombstone-grace", "2"]);
+    let all: Vec<&Node> = cluster.nodes.iter().collect();
+    create(&all, 0..KEYS, &json!(1));
+    converge(&cluster, Duration::from_secs(30));
+    cluster.nodes[2].stop();
+    let (data, backup) = (
+        cluster.nodes[2].data.clone(),
+        cluster.dir.path().join("copy"),
+    );
+    support::copy_tree(&data, &backup);
+    cluster.nodes[2].spawn();
+    cluster.wait_ready();
+    let client = Client::new();
+    for i in 0..KEYS {
+        let deleted = client.delete(&cluster.nodes[0].url(&format!("key{i}")));
+        assert_eq!(deleted.status, 200, "key{i}: {deleted:?}");
+    }
+    let forgotten = |node: &Node| node.status()["tombstones"] == 0 && node.status()["keys"] == 0;
+    support::eventually(Duration::from_mins(1), "all deletes are forgotten", || {
+        cluster.running().all(forgotten)
+    });
+    let before = cluster.nodes[2].status()["incarnation"].clone();
+    cluster.nodes[2].stop();
+    std::fs::remove_dir_all(&data).unwrap();
+    support::copy_tree(&backup, &data);
+    cluster.nodes[2].spawn();
+    cluster.wait_ready();
+    converge(&cluster, Duration::from_mins(1));
+    assert_ne!(cluster.nodes[2].status()["incarnation"], before);
+    for i in 0..KEYS {
+        let key = format!("key{i}");
+        for node in &cluster.nodes {
+            assert_eq!(replica(node, &key), json!([]), "{key} on {}", node.name);
+        }
+        assert_eq!(client.get(&cluster.nodes[2].url(&key)).status, 404, "{key}");
+        let anew = client.post(&cluster.nodes[1].url(&key), &json!(2));
+        assert_eq!(anew.status, 201, "{key}: {anew:?}");
+        let read = client.get(&cluster.nodes[2].url(&key));
+        assert_eq!(read.values(), [json!(2)], "{key}: {read:?}");
+    }
+}
+
+/// A value that a node still has, because it was down while the key was deleted, must meet the
+/// delete: nothing is forgotten before.
+#[test]
+fn p7_deletes_are_not_forgotten_while_a_node_is_down() {
+    let mut cluster = Cluster::start_with(3, &["--tombstone-grace", "1"]);
+    let all: Vec<&Node> = cluster.nodes.iter().collect();
+    create(&all, 0..10, &json!(1));
+    converge(&cluster, Duration::from_secs(30));
+    cluster.nodes[2].kill();
+    let client = Client::new();
+    for i in 0..10 {
+        let deleted = client.delete(&cluster.nodes[0].url(&format!("key{i}")));
+        assert_eq!(deleted.status, 200, "key{i}: {deleted:?}");
+    }
+    let blocked = |node: &Node| node.status()["reaping"]["blocked"].to_string();
+    support::eventually(Duration::from_secs(20), "reaping is blocked", || {
+        ["n3 ", "owner"]
+            .iter()
+            .any(|why| blocked(&cluster.nodes[0]).contains(why))
+    });
+    assert_eq!(cluster.nodes[0].status()["tombstones"], 10);
+    cluster.nodes[2].spawn();
+    cluster.wait_ready();
+    support::eventually(Duration::from_mins(1), "all deletes are forgotten", || {
+        cluster
+            .running()
+            .all(|node| node.status()["tombstones"] == 0)
+    });
+    for i in 0..10 {
+        for node in &cluster.nodes {
+            assert_eq!(replica(node, &format!("key{i}")), json!([]), "key{i}");
+        }
+    }
+}

@@ -9,6 +9,7 @@ use super::health::HealthBoard;
 use super::life_view::{Life, LifeView};
 use super::local_reader::LocalRecords;
 use super::peer_handle::GoingDown;
+use super::reaper::{self, Reaper, ReapingStatus};
 use super::ring_view::{RingView, View};
 use super::store_keeper::{GetLeaves, GetRoots, GetStatus, StoreKeeper, StoreStatus};
 use crate::dynamo::key::{Key, Partition};
@@ -39,6 +40,8 @@ pub struct AdminHandle {
     pub records: LocalRecords,
     /// Its comparisons with the other owners.
     pub entropy: Addr<AntiEntropy>,
+    /// Its reaping of deletes.
+    pub reaper: Addr<Reaper>,
 }
 
 impl AdminHandle {
@@ -74,6 +77,15 @@ impl AdminHandle {
     /// [`GoingDown`].
     pub async fn entropy(&self) -> Result<EntropyStatus, GoingDown> {
         let status = self.entropy.send(anti_entropy::GetStatus).await;
+        status.or(Err(GoingDown))
+    }
+
+    /// How far the reaping of deletes is.
+    ///
+    /// # Errors
+    /// [`GoingDown`].
+    pub async fn reaping(&self) -> Result<ReapingStatus, GoingDown> {
+        let status = self.reaper.send(reaper::GetStatus).await;
         status.or(Err(GoingDown))
     }
 

@@ -20,6 +20,7 @@ use super::lifecycle::{Lifecycle, LifecycleParts, Past};
 use super::link::Link;
 use super::local_reader::LocalRecords;
 use super::peer_handle::PeerHandle;
+use super::reaper::{Reaper, ReaperParts};
 use super::replica::{ReplicaWrite, Terms};
 use super::ring_keeper::{InstallRing, RingKeeper};
 use super::ring_view::tests::{id, ring};
@@ -186,8 +187,28 @@ impl FakeNode {
         })
     }
 
+    /// A reaper with this grace, which answers and does not sweep by itself.
+    pub(crate) fn reaper(&self, grace: Duration) -> Reaper {
+        Reaper::new(ReaperParts {
+            view: self.view.clone(),
+            link: Link::new(proof()),
+            health: HealthBoard::default(),
+            records: self.records.clone(),
+            store: self.store.clone(),
+            background: background(),
+            grace,
+            pause: PATIENCE * 100,
+            log: quiet(),
+        })
+    }
+
     pub(crate) fn peer_handle(&self) -> PeerHandle {
+        self.peer_handle_with(PATIENCE * 100)
+    }
+
+    fn peer_handle_with(&self, grace: Duration) -> PeerHandle {
         PeerHandle {
+            reaper: self.reaper(grace).start(),
             entropy: self.entropy(PATIENCE * 100).start(),
             proof: proof(),
             view: self.view.clone(),
@@ -201,7 +222,16 @@ impl FakeNode {
 
     /// Serves the peer API on a socket.
     pub(crate) fn serve(&self, socket: std::net::TcpListener) -> ServerHandle {
-        let handle = self.peer_handle();
+        self.serve_with_grace(socket, PATIENCE * 100)
+    }
+
+    /// The same, with a reaper of this grace.
+    pub(crate) fn serve_with_grace(
+        &self,
+        socket: std::net::TcpListener,
+        grace: Duration,
+    ) -> ServerHandle {
+        let handle = self.peer_handle_with(grace);
         let app = move || {
             App::new()
                 .app_data(web::Data::new(handle.clone()))

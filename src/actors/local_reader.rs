@@ -74,6 +74,15 @@ impl LocalRecords {
         Ok(record.map(|record| record.state))
     }
 
+    /// Whether anything is kept here for another node.
+    ///
+    /// # Errors
+    /// [`Fault::Broken`] when the engine cannot tell.
+    pub fn holds_hints(&self) -> Result<bool, Fault> {
+        let targets = self.engine_said(self.engine.hint_targets())?;
+        Ok(!targets.is_empty())
+    }
+
     /// At most `limit` records of a partition, in key order, after the given key.
     ///
     /// # Errors

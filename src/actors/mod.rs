@@ -25,6 +25,7 @@ pub mod proposal;
 pub mod pulling;
 pub mod read_coordinator;
 pub mod readiness_keeper;
+pub mod reaper;
 pub mod recovery;
 pub mod replica;
 pub mod request;

@@ -7,6 +7,7 @@ use super::anti_entropy::AntiEntropy;
 use super::giver::{GiveDigest, GivePage, Giver};
 use super::lifecycle::{Found, Greet, Lifecycle};
 use super::local_reader::LocalRecords;
+use super::reaper::Reaper;
 use super::replica::{MintReply, Minted, ReplicaMint, ReplicaRead, ReplicaWrite, Terms};
 use super::ring_keeper::{Accept, Flip, InstallRing, KeeperError, Predict, RingKeeper};
 use super::ring_view::RingView;
@@ -42,6 +43,8 @@ pub struct PeerHandle {
     pub lifecycle: Addr<Lifecycle>,
     /// For comparisons.
     pub entropy: Addr<AntiEntropy>,
+    /// For deletes that nobody needs any more.
+    pub reaper: Addr<Reaper>,
 }
 
 /// The actor that should answer is gone: the node is going down.
@@ -208,6 +211,18 @@ impl PeerHandle {
         AntiEntropy: Handler<M>,
     {
         self.entropy.send(message).await.or(Err(GoingDown))
+    }
+
+    /// Takes part in reaping: one of the messages of [`reaper`](super::reaper).
+    ///
+    /// # Errors
+    /// [`GoingDown`].
+    pub async fn reaping<M>(&self, message: M) -> Result<M::Result, GoingDown>
+    where
+        M: Message<Result: Send> + Send + 'static,
+        Reaper: Handler<M>,
+    {
+        self.reaper.send(message).await.or(Err(GoingDown))
     }
 
     /// Hears who calls, and says who this is.

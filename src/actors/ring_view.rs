@@ -124,13 +124,14 @@ impl View {
     }
 
     /// Whether this node and another both own the partition, which is at rest, so that what they
-    /// hold of it should be equal.
+    /// hold of it should be equal. Not while this node has lost records of it, or may have.
     #[must_use]
     pub fn shares(&self, partition: Partition, other: &NodeId) -> bool {
         self.ring.as_ref().is_some_and(|ring| {
             let row = ring.placement(partition);
             row.incoming.is_none() && row.owners.contains(&self.me) && row.owners.contains(other)
         }) && !self.stranger
+            && !self.doubtful
             && !self.recovering.contains(partition)
     }
 

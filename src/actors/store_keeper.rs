@@ -3,6 +3,7 @@
 
 mod batch;
 mod discard;
+mod reap;
 mod recent;
 mod store;
 #[cfg(test)]
@@ -11,6 +12,7 @@ mod upkeep;
 mod work;
 
 pub use discard::Discard;
+pub use reap::Reap;
 pub(super) use upkeep::live_digest;
 pub use upkeep::{GetLeaves, GetRoots, RebuildDigests};
 
@@ -279,6 +281,17 @@ impl StoreKeeper {
             first || (operations <= COMMIT_OPERATIONS && bytes <= COMMIT_BYTES)
         };
         std::iter::from_fn(|| self.pending.pop_front_if(&mut fits)).collect()
+    }
+
+    /// Commits what was asked before something that is done by itself.
+    fn finish_pending(&mut self) -> Result<(), Fault> {
+        while self.ended.is_none() && !self.pending.is_empty() {
+            self.commit();
+        }
+        if self.ended.is_some() {
+            return Err(Fault::Broken);
+        }
+        Ok(())
     }
 
     fn commit(&mut self) {

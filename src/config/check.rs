@@ -1,10 +1,11 @@
 //! From what was written to what holds.
 
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
 
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::ring::Addresses;
-use crate::limits::IN_FLIGHT;
+use crate::limits::{IN_FLIGHT, TOMBSTONE_GRACE_SECONDS};
 
 use super::address::{HostPort, NotHostPort};
 use super::{Config, ConfigError, Founding, Listen, Notice, Settings, secret};
@@ -67,11 +68,18 @@ pub(super) fn check(settings: Settings) -> Result<Config, ConfigError> {
             "--max-in-flight",
             settings.max_in_flight.unwrap_or(IN_FLIGHT),
         )?,
+        tombstone_grace: tombstone_grace(settings.tombstone_grace)?,
         log_level: settings.log_level.unwrap_or_default(),
         log_format: settings.log_format.unwrap_or_default(),
         exit_with_stdin: settings.exit_with_stdin,
         notices,
     })
+}
+
+fn tombstone_grace(given: Option<u32>) -> Result<Duration, ConfigError> {
+    let seconds = given.unwrap_or(TOMBSTONE_GRACE_SECONDS);
+    let seconds = at_least_one("--tombstone-grace", seconds)?;
+    Ok(Duration::from_secs(seconds.get().into()))
 }
 
 fn name(given: Option<String>) -> Result<NodeId, ConfigError> {

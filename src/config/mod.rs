@@ -60,6 +60,8 @@ pub struct Config {
     pub workers: NonZeroUsize,
     /// Requests in flight beyond which the node answers that it is overloaded.
     pub max_in_flight: NonZeroUsize,
+    /// For how long nothing may have happened to any node until a delete is forgotten.
+    pub tombstone_grace: Duration,
     /// The least important lines that are logged.
     pub log_level: LogLevel,
     /// How they are written.

@@ -7,5 +7,6 @@ pub mod merkle;
 pub mod node_id;
 pub mod pacing;
 pub mod quorum;
+pub mod reaping;
 pub mod ring;
 pub mod version;

@@ -124,6 +124,9 @@ async fn status(api: Api) -> HttpResponse {
     let (Ok(store), Ok(entropy)) = (node.store().await, node.entropy().await) else {
         return going_down();
     };
+    let Ok(reaping) = node.reaping().await else {
+        return going_down();
+    };
     let Ok(background) = node.background.status().await else {
         return going_down();
     };
@@ -165,6 +168,7 @@ async fn status(api: Api) -> HttpResponse {
             "damaged": store.damaged,
         },
         "anti_entropy": entropy,
+        "reaping": reaping,
         "background": background,
         "limits": api.limits,
     }))

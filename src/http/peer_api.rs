@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use crate::actors::anti_entropy::{AnswerKeys, AnswerLeaves, AnswerRoots, AnswerSync};
 use crate::actors::link::{CLUSTER_HEADER, PROOF_HEADER, PROTOCOL_HEADER};
 use crate::actors::peer_handle::{GoingDown, PeerHandle};
+use crate::actors::reaper::{AnswerReap, AnswerSteady};
 use crate::dynamo::quorum::Fault;
 use crate::limits::MAX_PEER_MESSAGE_BYTES;
 use crate::wire::peer::{Batch, PROTOCOL};
@@ -35,7 +36,9 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .route("/peer/v1/merkle/roots", web::post().to(roots))
         .route("/peer/v1/merkle/leaves", web::post().to(leaves))
         .route("/peer/v1/merkle/keys", web::post().to(keys))
-        .route("/peer/v1/merkle/sync", web::post().to(sync));
+        .route("/peer/v1/merkle/sync", web::post().to(sync))
+        .route("/peer/v1/steady", web::post().to(steady))
+        .route("/peer/v1/reap", web::post().to(reap));
 }
 
 type Node = web::Data<PeerHandle>;
@@ -150,6 +153,20 @@ async fn keys(node: Node, request: HttpRequest, body: web::Bytes) -> HttpRespons
 async fn sync(node: Node, request: HttpRequest, body: web::Bytes) -> HttpResponse {
     match decoded(&node, &request, &body) {
         Ok(call) => compared(node.compare(AnswerSync(call)).await),
+        Err(refused) => *refused,
+    }
+}
+
+async fn steady(node: Node, request: HttpRequest, body: web::Bytes) -> HttpResponse {
+    match decoded(&node, &request, &body) {
+        Ok(call) => compared(node.reaping(AnswerSteady(call)).await),
+        Err(refused) => *refused,
+    }
+}
+
+async fn reap(node: Node, request: HttpRequest, body: web::Bytes) -> HttpResponse {
+    match decoded(&node, &request, &body) {
+        Ok(call) => compared(node.reaping(AnswerReap(call)).await),
         Err(refused) => *refused,
     }
 }

@@ -1,6 +1,7 @@
 //! What the actors of a node share, and how those that are one of a kind are started.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::{Actor, Addr, Arbiter};
 use arc_swap::ArcSwapOption;
@@ -20,6 +21,7 @@ use crate::actors::local_reader::LocalRecords;
 use crate::actors::prober::Prober;
 use crate::actors::pulling::Pulling;
 use crate::actors::readiness_keeper::{ReadinessKeeper, ReadinessParts};
+use crate::actors::reaper::{Reaper, ReaperParts, SWEEPS};
 use crate::actors::recovery::{self, Recovery, RecoveryParts};
 use crate::actors::ring_keeper::RingKeeper;
 use crate::actors::ring_view::RingView;
@@ -145,6 +147,23 @@ impl Shared {
                 log: named(&shared.log, "recovery"),
             })
         });
+    }
+
+    pub(super) fn start_reaper(&self, thread: &Arbiter, grace: Duration) -> Addr<Reaper> {
+        let shared = self.clone();
+        Reaper::start_in_arbiter(&thread.handle(), move |_| {
+            Reaper::new(ReaperParts {
+                view: shared.view,
+                link: Link::new(shared.proof),
+                health: shared.health,
+                records: shared.records,
+                store: shared.store,
+                background: shared.background,
+                grace,
+                pause: grace / SWEEPS,
+                log: named(&shared.log, "reaper"),
+            })
+        })
     }
 
     pub(super) fn start_entropy(&self, thread: &Arbiter) -> Addr<AntiEntropy> {

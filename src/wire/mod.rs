@@ -7,6 +7,7 @@ pub mod membership;
 mod mirror;
 pub mod peer;
 pub mod proof;
+pub mod reaping;
 pub mod record;
 pub mod ring;
 pub mod state;

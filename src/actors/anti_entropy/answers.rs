@@ -1,6 +1,7 @@
 //! The side that is asked.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::{Handler, Message, ResponseFuture};
@@ -124,8 +125,12 @@ impl Handler<AnswerKeys> for AntiEntropy {
     type Result = Result<KeysReply, Fault>;
 
     fn handle(&mut self, AnswerKeys(call): AnswerKeys, _: &mut Self::Context) -> Self::Result {
-        self.parts.view.load().check_epoch(call.epoch)?;
+        let view = self.parts.view.load();
+        view.check_epoch(call.epoch)?;
         let partition = Partition::new(call.partition).ok_or(Fault::NotOwner)?;
+        if !holds(&view, partition) {
+            return Err(Fault::NotReady);
+        }
         let leaves: Vec<Leaf> = call.leaves.into_iter().filter_map(Leaf::new).collect();
         let keys = keys_of(&self.parts.records, partition, &leaves)?;
         let sent = |(key, digest): (Key, u64)| (ByteBuf::from(key.as_bytes().to_vec()), digest);
@@ -143,15 +148,20 @@ impl Handler<AnswerSync> for AntiEntropy {
             records: self.parts.records.clone(),
             store: self.parts.store.clone(),
         };
-        Box::pin(answer_sync(merging, call))
+        Box::pin(answer_sync(merging, self.parts.view.load(), call))
     }
 }
 
-async fn answer_sync(merging: Merging, call: SyncCall) -> Result<SyncReply, Fault> {
+async fn answer_sync(
+    merging: Merging,
+    view: Arc<View>,
+    call: SyncCall,
+) -> Result<SyncReply, Fault> {
     // What was damaged on the way counts as never arrived.
     if !call.is_intact() {
         return Err(Fault::Unreachable);
     }
+    view.check_epoch(call.epoch)?;
     let terms = Terms {
         epoch: call.epoch,
         set: OwnerSet::Current,
@@ -160,6 +170,9 @@ async fn answer_sync(merging: Merging, call: SyncCall) -> Result<SyncReply, Faul
     let mut given = Vec::with_capacity(call.records.len());
     for (key, state) in call.records {
         let key = Key::new(Bytes::from(key.into_vec())).or(Err(Fault::Unreachable))?;
+        if !holds(&view, key.hash().partition()) {
+            return Err(Fault::NotReady);
+        }
         given.push((key, state.map(|state| Bytes::from(state.into_vec()))));
     }
     let merged = merging.merge(given, terms).await.map_err(|why| match why {

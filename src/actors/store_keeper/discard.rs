@@ -48,13 +48,7 @@ impl Handler<Discard> for StoreKeeper {
     type Result = Result<(), Fault>;
 
     fn handle(&mut self, Discard(partition): Discard, ctx: &mut Context<Self>) -> Self::Result {
-        if self.ended.is_some() {
-            return Err(Fault::Broken);
-        }
-        // What was asked before comes first.
-        while self.ended.is_none() && !self.pending.is_empty() {
-            self.commit();
-        }
+        self.finish_pending()?;
         let discarded = self.store.discard(partition).map_err(|error| {
             self.end_broken(&error);
             Fault::Broken

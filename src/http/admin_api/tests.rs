@@ -34,6 +34,7 @@ async fn api(token: Option<&[u8]>) -> (FakeNode, AdminApi) {
         store: node.store.clone(),
         records: node.records.clone(),
         entropy: node.entropy(PATIENCE).start(),
+        reaper: node.reaper(PATIENCE).start(),
     };
     let api = AdminApi {
         node: handle,

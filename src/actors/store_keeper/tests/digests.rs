@@ -3,7 +3,7 @@
 use tokio::task::yield_now;
 
 use super::*;
-use crate::actors::store_keeper::{GetLeaves, GetRoots, RebuildDigests, live_digest};
+use crate::actors::store_keeper::{GetLeaves, GetRoots, Reap, RebuildDigests, live_digest};
 use crate::dynamo::key::Partition;
 use crate::dynamo::merkle::{Digest, LeafDigests};
 
@@ -98,4 +98,38 @@ async fn p11_a_damaged_record_leaves_the_digests() {
         .unwrap();
     run.put("k", Context::empty()).await;
     assert_eq!(built(&run).await, from_scratch(&run));
+}
+
+#[actix::test]
+async fn p7_a_delete_is_forgotten_only_in_exactly_the_state_that_was_agreed_on() {
+    let (_engine, run) = always();
+    let mut left = Vec::new();
+    for name in ["same", "newer", "live"] {
+        let (minted, _) = run.put(name, Context::empty()).await;
+        if name != "live" {
+            let deleted = minted_of(run.mint(delete(name, minted.answer)).await);
+            left.push((key(name), deleted));
+        }
+    }
+    let alive = encode_state(&run.state("live").unwrap());
+    left.push((key("live"), alive));
+    left.push((key("absent"), encode_state(&written(7, 1, 1))));
+    let seen = run.state("newer").unwrap().context;
+    let (again, _) = run.put("newer", seen).await;
+    run.mint(delete("newer", again.answer)).await.unwrap();
+    let before = built(&run).await;
+    assert_eq!(run.keeper.send(Reap(left)).await.unwrap(), Ok(2));
+    assert_eq!(run.state("same"), None);
+    for name in ["newer", "live"] {
+        assert!(run.state(name).is_some(), "{name}");
+    }
+    let status = run.keeper.send(GetStatus).await.unwrap();
+    assert_eq!((status.keys, status.tombstones), (1, 1));
+    assert_eq!(built(&run).await, before, "deletes are in no digest");
+    let (_, dot) = run.put("same", Context::empty()).await;
+    assert_eq!(dot.n, 1, "a forgotten record begins a new epoch");
+}
+
+fn minted_of(reply: Result<MintReply, Fault>) -> bytes::Bytes {
+    minted(reply.unwrap()).state
 }

@@ -354,6 +354,8 @@ fn a_member_that_lost_its_disk_takes_its_name_back_and_nothing_moves() {
         let mut sim = running(seed, &[]);
         let before = sim.ring("n1").unwrap();
         sim.kill("n2");
+        // What the old process said last has arrived, or would count as a sign of life.
+        sim.run(secs(1));
         sim.lose_disk("n2");
         sim.loss = others;
         sim.start("n2");

@@ -1,0 +1,50 @@
+//! Removes what is left of deleted keys, each only if it is exactly what all owners agreed on.
+
+use actix::{Context, Handler, Message};
+use bytes::Bytes;
+
+use super::StoreKeeper;
+use super::store::Store;
+use crate::dynamo::key::Key;
+use crate::dynamo::quorum::Fault;
+use crate::storage::{Change, EngineError, Presence};
+
+/// Removes records whose encoded states are exactly these; gives how many of the keys have no
+/// record any more. Durable when answered.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<u64, Fault>")]
+pub struct Reap(pub Vec<(Key, Bytes)>);
+
+impl Store {
+    fn reap(&mut self, records: Vec<(Key, Bytes)>) -> Result<u64, EngineError> {
+        let (mut gone, mut counts, mut changes) = (0, self.counts, Vec::new());
+        for (key, state) in records {
+            let held = self.load(&key)?;
+            let absent = held.was == Presence::Absent && !held.damaged;
+            let exact = held.was == Presence::Deleted && held.before == Some(state);
+            gone += u64::from(absent || exact);
+            if exact {
+                counts.shift(Presence::Deleted, Presence::Absent);
+                changes.push(Change::Remove(key.hash().partition(), key));
+            }
+        }
+        if !changes.is_empty() {
+            changes.push(counts.change());
+            self.commit_synced(changes)?;
+            self.counts = counts;
+        }
+        Ok(gone)
+    }
+}
+
+impl Handler<Reap> for StoreKeeper {
+    type Result = Result<u64, Fault>;
+
+    fn handle(&mut self, Reap(records): Reap, _: &mut Context<Self>) -> Self::Result {
+        self.finish_pending()?;
+        self.store.reap(records).map_err(|error| {
+            self.end_broken(&error);
+            Fault::Broken
+        })
+    }
+}
