@@ -195,7 +195,7 @@ impl Node {
             ring_keeper,
             clocks: Arc::new(ArcSwapOption::empty()),
             is_ready,
-            proof: PeerProof::of(config.cluster_secret.expose()),
+            proof: PeerProof::of(config.cluster_secret.expose()).shown_by(config.name.clone()),
             log: log.clone(),
         };
         let lifecycle = shared.start_lifecycle(&control, config, (me, past, life, exit));
