@@ -18,6 +18,7 @@ use self::door::Door;
 use self::shared::{Shared, named, random_u64};
 use crate::actors::admin_handle::AdminHandle;
 use crate::actors::admission::{Deadlines, InFlight};
+use crate::actors::background::Background;
 use crate::actors::giver::Giver;
 use crate::actors::handle::Readiness;
 use crate::actors::health::HealthBoard;
@@ -186,6 +187,7 @@ impl Node {
             view,
             life: life.view(),
             health: HealthBoard::default(),
+            background: Background::start(&control.handle()),
             quorums: Quorums {
                 read: config.read_quorum.get(),
                 write: config.write_quorum.get(),
@@ -280,6 +282,7 @@ impl Node {
             life: shared.life.clone(),
             health: shared.health.clone(),
             in_flight,
+            background: shared.background.clone(),
             store: shared.store.clone(),
             records: shared.records.clone(),
         }
