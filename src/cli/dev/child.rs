@@ -121,6 +121,11 @@ impl Child {
         self.process.try_wait()
     }
 
+    /// Its process id, while it is ours to know.
+    pub(in crate::cli) fn pid(&self) -> Option<Pid> {
+        Pid::from_raw(i32::try_from(self.process.id()).ok()?)
+    }
+
     /// Asks it to end in good order. It may have ended already.
     pub(in crate::cli) fn ask_to_end(&mut self) -> io::Result<()> {
         self.signal(Signal::TERM).map(drop)

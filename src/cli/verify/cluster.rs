@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
 use super::super::bench::Random;
@@ -44,7 +45,12 @@ pub(super) struct Cluster {
     /// Those whose process was ended on purpose.
     down: BTreeSet<usize>,
     relay: Option<Relay>,
+    stopped: Stopped,
 }
+
+/// Processes under SIGSTOP. They would not notice that we are gone, so a panic, which may end this
+/// process at once, lets them go on first; then they end with our end of their standard input.
+type Stopped = Arc<Mutex<Vec<Pid>>>;
 
 impl Cluster {
     /// Starts so many nodes with their data below the directory, and waits until they serve.
@@ -62,7 +68,9 @@ impl Cluster {
             flags: flags.to_vec(),
             down: BTreeSet::new(),
             relay: None,
+            stopped: Stopped::default(),
         };
+        continue_on_panic(Arc::clone(&cluster.stopped));
         if relayed {
             let names: Rc<[String]> = nodes.iter().map(|n| n.name.clone()).collect();
             let ports = nodes.iter().filter_map(|n| Some((n.relay?, n.peer)));
@@ -163,10 +171,14 @@ impl Cluster {
 
     /// Sends the node a signal; `false` if it was not running.
     pub(super) fn signal(&mut self, node: usize, signal: Signal) -> Result<bool, Failure> {
-        match self.children.get_mut(node) {
-            Some(child) => Ok(child.signal(signal)?),
-            None => Ok(false),
+        let Some(child) = self.children.get_mut(node) else {
+            return Ok(false);
+        };
+        if let (Ok(mut stopped), Some(pid)) = (self.stopped.lock(), child.pid()) {
+            stopped.retain(|p| *p != pid);
+            stopped.extend((signal == Signal::STOP).then_some(pid));
         }
+        Ok(child.signal(signal)?)
     }
 
     /// Removes all that a killed node had on its disk; `false` if there was nothing.
@@ -190,6 +202,19 @@ impl Drop for Cluster {
             drop(child.kill());
         }
     }
+}
+
+fn continue_on_panic(stopped: Stopped) {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let stopped = stopped.lock().map(|s| s.clone()).unwrap_or_default();
+        for pid in stopped {
+            if let Err(error) = kill_process(pid, Signal::CONT) {
+                eprintln!("process {} may still be stopped: {error}", pid.as_raw_pid());
+            }
+        }
+        before(panic);
+    }));
 }
 
 /// What makes a process take the time for so many days off, if this machine can do that.

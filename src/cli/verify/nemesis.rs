@@ -1,6 +1,7 @@
 //! Does the schedule to the cluster, and says of each fault whether it bit.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -11,12 +12,21 @@ use super::super::output::Streams;
 use super::cluster::{Cluster, fake_time};
 use super::history::Fault;
 use super::recorder::Recorder;
+use super::relay::Relay;
 use super::schedule::{Deed, Step};
 
 /// Between two nodes of a restart storm.
 const STORM_EVERY: Duration = Duration::from_millis(400);
 
-/// Does one fault after the other.
+/// A fault that has begun.
+struct Begun {
+    from: u64,
+    /// How much the relays had harmed before.
+    harmed: u64,
+    bit: bool,
+}
+
+/// Begins and ends every fault at its time.
 pub(super) async fn harass(
     cluster: &mut Cluster,
     steps: &[Step],
@@ -24,20 +34,25 @@ pub(super) async fn harass(
     recorder: &RefCell<Recorder>,
     streams: &mut Streams<'_>,
 ) -> Result<(), Failure> {
-    for step in steps {
-        sleep_until(begin + step.from).await;
+    let mut open: BTreeMap<usize, Begun> = BTreeMap::new();
+    for (at, n) in events(steps) {
+        let Some(step) = steps.get(n) else { continue };
+        sleep_until(begin + at).await;
         cluster.check()?;
         let (kind, target) = (step.kind.name(), target(cluster, &step.deed));
-        let (at, until) = (step.from.as_secs_f32(), step.until.as_secs_f32());
-        writeln!(
-            streams.chatter,
-            "{at:>6.1} to {until:>6.1} s: {kind} {target}"
-        )?;
-        let from = recorder.borrow_mut().fault_begins();
-        let harmed = cluster.relay().map_or(0, super::relay::Relay::harmed);
-        let mut bit = inflict(cluster, &step.deed).await?;
-        sleep_until(begin + step.until).await;
-        bit &= relieve(cluster, &step.deed, harmed)?;
+        let Some(Begun { from, harmed, bit }) = open.remove(&n) else {
+            let (at, until) = (step.from.as_secs_f32(), step.until.as_secs_f32());
+            writeln!(
+                streams.chatter,
+                "{at:>6.1} to {until:>6.1} s: {kind} {target}"
+            )?;
+            let from = recorder.borrow_mut().fault_begins();
+            let harmed = cluster.relay().map_or(0, Relay::harmed);
+            let bit = inflict(cluster, &step.deed).await?;
+            open.insert(n, Begun { from, harmed, bit });
+            continue;
+        };
+        let bit = relieve(cluster, &step.deed, harmed)? && bit;
         let mut recorder = recorder.borrow_mut();
         let until = recorder.now();
         recorder.fault_ends(Fault {
@@ -49,6 +64,16 @@ pub(super) async fn harass(
         });
     }
     Ok(())
+}
+
+/// When which step begins or ends, in order.
+fn events(steps: &[Step]) -> Vec<(Duration, usize)> {
+    let both = steps.iter().enumerate();
+    let mut events: Vec<_> = both
+        .flat_map(|(n, s)| [(s.from, n), (s.until, n)])
+        .collect();
+    events.sort_unstable();
+    events
 }
 
 /// Whom a fault hits, in words.

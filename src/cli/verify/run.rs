@@ -228,3 +228,51 @@ fn command(args: &Args, seed: u64) -> String {
     }
     words.join(" ")
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        verify: Args,
+    }
+
+    fn args(line: &str) -> Args {
+        Line::try_parse_from(line.split_whitespace().skip(1))
+            .unwrap()
+            .verify
+    }
+
+    #[test]
+    fn the_command_that_repeats_a_run_means_the_same_run() {
+        let rows = [
+            "quorate verify --seed 7",
+            "quorate verify --nemesis kill,restart-storm,lossy --workloads w3,W5 --minutes 0.5",
+            "quorate verify --endpoints 10.0.0.1:1,b:2 --seconds 3 --settle 0.5 --converge 0",
+            "quorate verify --nodes 3 --sessions 4 --nemesis none -- --durability os",
+        ];
+        for row in rows {
+            let once = command(&args(row), 9);
+            let again = args(&once);
+            assert_eq!(command(&again, 9), once, "{row}");
+            assert_eq!(
+                (again.seed, time(&again)),
+                (Some(9), time(&args(row))),
+                "{row}"
+            );
+            assert_eq!(kinds(&again).ok(), kinds(&args(row)).ok(), "{row}");
+        }
+    }
+
+    #[test]
+    fn no_fault_goes_with_no_other_and_each_counts_once() {
+        assert!(kinds(&args("quorate verify --nemesis none,kill")).is_err());
+        let twice = kinds(&args("quorate verify --nemesis kill,pause,kill")).unwrap();
+        assert_eq!(twice, [Kind::Kill, Kind::Pause]);
+        assert_eq!(kinds(&args("quorate verify --nemesis none")).unwrap(), []);
+    }
+}

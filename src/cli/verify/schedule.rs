@@ -78,9 +78,20 @@ impl Kind {
             Self::Kill | Self::Pause | Self::Wipe | Self::RestartStorm | Self::Clock => false,
         }
     }
+
+    /// Whether the other may begin while this one lasts. Links know one treatment at a time, and a
+    /// storm hits every node.
+    fn may_meet(self, other: Self) -> bool {
+        let is_single = matches!(other, Self::Kill | Self::Pause) || other.needs_relay();
+        self != other
+            && self != Self::RestartStorm
+            && is_single
+            && !(self.needs_relay() && other.needs_relay())
+    }
 }
 
 /// Fills the time with faults, one after the other: every kind once, in any order, then at random.
+/// In the middle of one of three another one begins, elsewhere. In the order of their beginning.
 pub(super) fn schedule(kinds: &[Kind], nodes: usize, seed: u64, time: Duration) -> Vec<Step> {
     let mut random = Random::new(seed);
     let mut out = Vec::new();
@@ -96,13 +107,25 @@ pub(super) fn schedule(kinds: &[Kind], nodes: usize, seed: u64, time: Duration) 
             n => Some(first.swap_remove(random.below(n))),
         };
         let Some(kind) = kind else { break };
-        let deed = deed(kind, nodes, &mut random);
+        let node = random.below(nodes);
         out.push(Step {
             from,
             until,
             kind,
-            deed,
+            deed: deed(kind, node, nodes, &mut random),
         });
+        let others = kinds.iter().copied().filter(|other| kind.may_meet(*other));
+        let others: Vec<Kind> = others.collect();
+        let other = others.get(random.below(others.len() * 3)).copied();
+        if let Some(kind) = other.filter(|_| nodes > 1) {
+            let elsewhere = (node + 1 + random.below(nodes - 1)) % nodes;
+            out.push(Step {
+                from: (from + until) / 2,
+                until,
+                kind,
+                deed: deed(kind, elsewhere, nodes, &mut random),
+            });
+        }
         from = until + millis(&mut random, CALM_MS);
     }
     out
@@ -113,8 +136,7 @@ fn millis(random: &mut Random, (least, most): (usize, usize)) -> Duration {
     Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX))
 }
 
-fn deed(kind: Kind, nodes: usize, random: &mut Random) -> Deed {
-    let node = random.below(nodes);
+fn deed(kind: Kind, node: usize, nodes: usize, random: &mut Random) -> Deed {
     let all = (0..nodes).flat_map(|a| (0..nodes).map(move |b| (a, b)));
     let touching = all.filter(|(a, b)| a != b && (*a == node || *b == node));
     match kind {
@@ -166,23 +188,34 @@ mod tests {
     }
 
     #[test]
-    fn faults_follow_each_other_within_the_time_and_every_kind_comes() {
+    fn faults_come_within_the_time_every_kind_and_some_together() {
+        let (mut met, mut all) = (0, 0);
         for seed in 0..50 {
             let time = Duration::from_mins(3);
             let steps = schedule(Kind::value_variants(), 5, seed, time);
-            let mut free = LEAD;
+            let mut last: Option<&Step> = None;
             for step in &steps {
                 assert!(
-                    step.from >= free && step.until > step.from,
+                    step.from >= LEAD && step.until > step.from,
                     "{seed}: {step:?}"
                 );
                 assert!(step.until + LEAD <= time, "{seed}: {step:?}");
-                free = step.until;
+                if let Some(last) = last.filter(|last| last.until > step.from) {
+                    assert!(last.kind.may_meet(step.kind), "{seed}: {last:?} {step:?}");
+                    assert!(last.from < step.from && last.until == step.until, "{seed}");
+                    met += 1;
+                }
+                last = Some(step);
             }
+            all += steps.len();
             for kind in Kind::value_variants() {
                 assert!(steps.iter().any(|s| s.kind == *kind), "{seed}: {kind:?}");
             }
         }
+        assert!(
+            met * 10 > all && met * 2 < all,
+            "{met} of {all} met another"
+        );
         assert_eq!(schedule(&[], 5, 1, MINUTE), []);
     }
 
