@@ -24,6 +24,8 @@ pub enum Fault {
     Flipped,
     /// The replica, or the way to it, has more to do than its bounds allow.
     Overloaded,
+    /// The replica did nothing yet, because its answer to many operations had no room for this one.
+    Postponed,
     /// The replica's disk is full.
     StorageFull,
     /// Nothing could be sent.
