@@ -18,6 +18,7 @@ use self::door::Door;
 use self::shared::{Shared, named, random_u64};
 use crate::actors::admin_handle::AdminHandle;
 use crate::actors::admission::{Deadlines, InFlight};
+use crate::actors::background::Background;
 use crate::actors::giver::Giver;
 use crate::actors::handle::Readiness;
 use crate::actors::health::HealthBoard;
@@ -188,6 +189,7 @@ impl Node {
             life: life.view(),
             health: HealthBoard::default(),
             reads: ReadCounts::default(),
+            background: Background::start(&control.handle()),
             quorums: Quorums {
                 read: config.read_quorum.get(),
                 write: config.write_quorum.get(),
@@ -283,6 +285,7 @@ impl Node {
             health: shared.health.clone(),
             reads: shared.reads.clone(),
             in_flight,
+            background: shared.background.clone(),
             store: shared.store.clone(),
             records: shared.records.clone(),
         }

@@ -3,6 +3,7 @@
 use actix::Addr;
 
 use super::admission::InFlight;
+use super::background::Background;
 use super::health::{Health, HealthBoard};
 use super::life_view::{Life, LifeView};
 use super::local_reader::LocalRecords;
@@ -31,6 +32,8 @@ pub struct AdminHandle {
     pub reads: ReadCounts,
     /// Its client requests.
     pub in_flight: InFlight,
+    /// Its work in the background.
+    pub background: Background,
     /// Its store.
     pub store: Addr<StoreKeeper>,
     /// Its records.

@@ -9,6 +9,7 @@ use actix::prelude::{Actor, Context, Handler, ResponseFuture};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::background::Background;
 use super::read_coordinator::ReadCoordinator;
 use super::request::{Applied, Failure, Read, ReadAnswer, Write, WriteAnswer};
 use super::worker::Worker;
@@ -76,18 +77,27 @@ pub struct Admission {
     worker: Worker,
     in_flight: InFlight,
     deadlines: Deadlines,
+    background: Background,
     /// Distinguishes the requests that brought no `Idempotency-Key`: random, then counted up.
     next_request: u128,
 }
 
 impl Admission {
-    /// Admits requests to this worker; `salt` is random.
+    /// Admits requests to this worker, and tells background work how long they took; `salt` is
+    /// random.
     #[must_use]
-    pub fn new(worker: Worker, in_flight: InFlight, deadlines: Deadlines, salt: u128) -> Self {
+    pub fn new(
+        worker: Worker,
+        in_flight: InFlight,
+        deadlines: Deadlines,
+        background: Background,
+        salt: u128,
+    ) -> Self {
         Self {
             worker,
             in_flight,
             deadlines,
+            background,
             next_request: salt,
         }
     }
@@ -112,9 +122,16 @@ impl Handler<Read> for Admission {
             return refuse(Failure::Overloaded);
         };
         let (reply, answer) = oneshot::channel();
-        let deadline = Instant::now() + self.deadlines.read;
+        let (began, background) = (Instant::now(), self.background.clone());
+        let deadline = began + self.deadlines.read;
         ReadCoordinator::new(self.worker.clone(), read, deadline, reply).start();
-        await_answer(answer, place, Applied::No)
+        Box::pin(async move {
+            let answer = await_answer(answer, place, Applied::No).await;
+            if counts_as_served(&answer) {
+                background.read_answered(began.elapsed());
+            }
+            answer
+        })
     }
 }
 
@@ -129,14 +146,21 @@ impl Handler<Write> for Admission {
             return refuse(Failure::Overloaded);
         };
         let (reply, answer) = oneshot::channel();
-        let deadline = Instant::now() + self.deadlines.write;
+        let (began, background) = (Instant::now(), self.background.clone());
+        let deadline = began + self.deadlines.write;
         self.next_request = self.next_request.wrapping_add(1);
         let anonymous = RequestId {
             id: self.next_request,
             fingerprint: 0,
         };
         WriteCoordinator::new(self.worker.clone(), write, anonymous, deadline, reply).start();
-        await_answer(answer, place, Applied::Unknown)
+        Box::pin(async move {
+            let answer = await_answer(answer, place, Applied::Unknown).await;
+            if counts_as_served(&answer) {
+                background.write_answered(began.elapsed());
+            }
+            answer
+        })
     }
 }
 
@@ -146,16 +170,19 @@ fn refuse<T: 'static>(failure: Failure) -> ResponseFuture<Result<T, Failure>> {
 
 /// The place is held until the answer, not until the last replica's word: what comes after the
 /// answer is bounded by the peers' queues.
-fn await_answer<T: 'static>(
+async fn await_answer<T>(
     answer: oneshot::Receiver<Result<T, Failure>>,
     place: Place,
     if_lost: Applied,
-) -> ResponseFuture<Result<T, Failure>> {
-    Box::pin(async move {
-        let answer = answer.await;
-        drop(place);
-        answer.unwrap_or(Err(Failure::DeadlineExceeded(if_lost)))
-    })
+) -> Result<T, Failure> {
+    let answer = answer.await;
+    drop(place);
+    answer.unwrap_or(Err(Failure::DeadlineExceeded(if_lost)))
+}
+
+/// Whether the time it took says how clients fare: a refusal is quick however busy the node is.
+fn counts_as_served<T>(answer: &Result<T, Failure>) -> bool {
+    matches!(answer, Ok(_) | Err(Failure::DeadlineExceeded(_)))
 }
 
 #[cfg(test)]
@@ -163,6 +190,7 @@ mod tests {
     use tokio::time::pause;
 
     use super::*;
+    use crate::actors::background::tests::background;
     use crate::actors::fake::{Stage, a_read, a_write, held, minted, settle};
     use crate::dynamo::quorum::Fault;
     use crate::dynamo::version::{State, WriteKind};
@@ -174,7 +202,8 @@ mod tests {
             write: Duration::from_secs(4),
         };
         let worker = stage.worker.clone();
-        let door = Admission::new(worker, in_flight.clone(), deadlines, u128::MAX);
+        let background = background();
+        let door = Admission::new(worker, in_flight.clone(), deadlines, background, u128::MAX);
         (door.start(), in_flight)
     }
 

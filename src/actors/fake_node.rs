@@ -10,6 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 
+use super::background::tests::background;
 use super::fake::quiet;
 use super::giver::Giver;
 use super::life_view::LifePublisher;
@@ -173,7 +174,7 @@ impl FakeNode {
             view: self.view.clone(),
             records: self.records.clone(),
             store: self.store.clone(),
-            giver: Giver::new(self.records.clone(), self.view.clone()).start(),
+            giver: Giver::new(self.records.clone(), self.view.clone(), background()).start(),
             ring_keeper: self.ring_keeper.clone(),
             lifecycle: self.lifecycle.clone(),
         }

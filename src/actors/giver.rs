@@ -1,9 +1,13 @@
 //! The giving side of a move: answers pulls and digests straight from the engine, on a thread that
 //! serves no client.
 
-use actix::prelude::{Actor, Context, Handler, Message};
-use serde_bytes::ByteBuf;
+use std::time::Duration;
 
+use actix::prelude::{Actor, Context, Handler, Message, ResponseFuture};
+use serde_bytes::ByteBuf;
+use tokio::time::timeout;
+
+use super::background::{Background, Kind};
 use super::local_reader::LocalRecords;
 use super::ring_view::RingView;
 use crate::dynamo::key::{Key, Partition};
@@ -13,14 +17,21 @@ use crate::wire::transfer::{DigestReply, PullCall, PullReply};
 
 /// A page is cut once it holds so many bytes, whatever the number of records.
 const PAGE_BYTES: usize = 1 << 20;
+/// A page whose turn did not come in time is cut here: slow, and not stuck.
+const SMALL_PAGE_BYTES: usize = 32 << 10;
+/// How long a call waits for its turn, well within what its caller waits.
+const TURN_TIME: Duration = Duration::from_secs(4);
+/// What a call is taken to cost before it is known.
+const CALL_COST: u64 = 256 << 10;
 /// Records read at once for a digest.
 const DIGEST_PAGE: usize = 1024;
 
 /// Reads the engine for other nodes.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Giver {
     records: LocalRecords,
     view: RingView,
+    background: Background,
 }
 
 /// Asks for a page of a partition.
@@ -41,8 +52,18 @@ pub struct GiveDigest {
 impl Giver {
     /// A giver of these records.
     #[must_use]
-    pub fn new(records: LocalRecords, view: RingView) -> Self {
-        Self { records, view }
+    pub fn new(records: LocalRecords, view: RingView, background: Background) -> Self {
+        Self {
+            records,
+            view,
+            background,
+        }
+    }
+
+    /// Whether the turn came in time.
+    async fn turn(&self) -> bool {
+        let turn = self.background.turn(Kind::Transfers, CALL_COST);
+        timeout(TURN_TIME, turn).await.is_ok()
     }
 
     /// A receiver must know that everything acknowledged under the ring before is in what it
@@ -55,7 +76,7 @@ impl Giver {
         }
     }
 
-    fn page(&self, call: PullCall) -> Result<PullReply, Fault> {
+    fn page(&self, call: PullCall, most_bytes: usize) -> Result<PullReply, Fault> {
         self.check(call.epoch)?;
         let partition = Partition::new(call.partition).ok_or(Fault::NotOwner)?;
         let after = call
@@ -70,7 +91,7 @@ impl Giver {
         let (mut records, mut bytes) = (Vec::new(), 0);
         let mut last = page.next_after.is_none();
         for (key, state) in page.entries {
-            if bytes >= PAGE_BYTES {
+            if bytes >= most_bytes {
                 last = false;
                 break;
             }
@@ -111,18 +132,31 @@ impl Actor for Giver {
 }
 
 impl Handler<GivePage> for Giver {
-    type Result = Result<PullReply, Fault>;
+    type Result = ResponseFuture<Result<PullReply, Fault>>;
 
     fn handle(&mut self, GivePage(call): GivePage, _ctx: &mut Self::Context) -> Self::Result {
-        self.page(call)
+        let giver = self.clone();
+        Box::pin(async move {
+            let most_bytes = if giver.turn().await {
+                PAGE_BYTES
+            } else {
+                SMALL_PAGE_BYTES
+            };
+            giver.page(call, most_bytes)
+        })
     }
 }
 
 impl Handler<GiveDigest> for Giver {
-    type Result = Result<DigestReply, Fault>;
+    type Result = ResponseFuture<Result<DigestReply, Fault>>;
 
     fn handle(&mut self, ask: GiveDigest, _ctx: &mut Self::Context) -> Self::Result {
-        self.check(ask.epoch)?;
-        digest(&self.records, ask.partition)
+        let giver = self.clone();
+        Box::pin(async move {
+            // Without its turn it goes on all the same: it is all that the caller waits for.
+            giver.turn().await;
+            giver.check(ask.epoch)?;
+            digest(&giver.records, ask.partition)
+        })
     }
 }

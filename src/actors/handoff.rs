@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use slog::{Logger, debug, info, warn};
 use tokio::time::{Instant, sleep};
 
+use super::background::{Background, Kind};
 use super::giver::digest;
 use super::link::{Link, LinkError};
 use super::local_reader::LocalRecords;
@@ -35,6 +36,8 @@ use crate::wire::transfer::{DigestReply, FlipReply, PartitionCall, PullCall, Pul
 const PARTITIONS_AT_ONCE: usize = 4;
 /// Records asked for in one page.
 const PAGE_RECORDS: usize = 256;
+/// What a page is taken to cost before the first has come, and what a digest costs.
+const FIRST_COST: u64 = 64 << 10;
 /// How long one call may take.
 const CALL_TIME: Duration = Duration::from_secs(10);
 /// Pause before something that did not work is tried again.
@@ -63,6 +66,8 @@ pub struct HandoffParts {
     pub ring_keeper: Addr<RingKeeper>,
     /// How many owners must have been pulled from, and must have flipped.
     pub quorums: Quorums,
+    /// Tells when to go on.
+    pub background: Background,
     /// Where progress is told.
     pub log: Logger,
 }
@@ -210,6 +215,7 @@ impl HandoffParts {
     ) -> Result<(), TransferError> {
         loop {
             let missing = self.pull_once(ring, partition, owner).await?;
+            self.background.turn(Kind::Transfers, FIRST_COST).await;
             let call = PartitionCall {
                 epoch: ring.epoch,
                 partition: partition.number(),
@@ -231,8 +237,9 @@ impl HandoffParts {
         partition: Partition,
         owner: &NodeId,
     ) -> Result<usize, TransferError> {
-        let (mut after, mut missing) = (None, 0);
+        let (mut after, mut missing, mut cost) = (None, 0, FIRST_COST);
         loop {
+            self.background.turn(Kind::Transfers, cost).await;
             let call = PullCall {
                 epoch: ring.epoch,
                 partition: partition.number(),
@@ -243,6 +250,7 @@ impl HandoffParts {
             if !page.is_intact() {
                 return Err(TransferError::Damaged);
             }
+            cost = page.bytes();
             let last = page.last;
             after = page.records.last().map(|(key, _)| key.clone());
             missing += self.take_in(ring, page).await?;

@@ -125,7 +125,12 @@ impl LocalRecords {
         self.damaged.load(Ordering::Relaxed)
     }
 
-    fn undamaged(&self, key: &Key, record: Result<Record, RecordError>) -> Option<Record> {
+    /// The record, unless it cannot be read, which is counted and reported.
+    pub(super) fn undamaged(
+        &self,
+        key: &Key,
+        record: Result<Record, RecordError>,
+    ) -> Option<Record> {
         record.inspect_err(|why| self.note_damage(key, why)).ok()
     }
 

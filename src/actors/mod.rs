@@ -2,6 +2,7 @@
 
 pub mod admin_handle;
 pub mod admission;
+pub mod background;
 pub mod deferred;
 #[cfg(test)]
 pub(crate) mod fake;

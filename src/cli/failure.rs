@@ -8,6 +8,7 @@ use crate::node::NodeError;
 use crate::wire::clock::ClockError;
 
 use super::connection::Broken;
+use super::verify::HistoryError;
 
 /// Why a command failed. Displayed to the person who typed it.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +87,15 @@ pub(super) enum Failure {
     /// Nothing that was asked of the cluster in a benchmark succeeded.
     #[error("no operation succeeded: are there nodes at --endpoints?")]
     NothingMeasured,
+    /// A recorded history that cannot be checked.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// A checked history breaks promises.
+    #[error("promises were broken: {0} violations")]
+    Violated(usize),
+    /// A checked history could not have shown a broken promise.
+    #[error("the run shows nothing")]
+    Void,
     /// The operating system has no random numbers.
     #[error("no random numbers: {0}")]
     Random(getrandom::Error),
@@ -134,6 +144,9 @@ impl Failure {
             | Self::NotReady { .. }
             | Self::AllDied
             | Self::NothingMeasured
+            | Self::History(_)
+            | Self::Violated(_)
+            | Self::Void
             | Self::Random(_)
             | Self::Stream(_) => 1,
         }

@@ -19,6 +19,7 @@ mod response;
 mod ring;
 mod server;
 mod status;
+mod verify;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -69,6 +70,8 @@ enum Verb {
     Clock(clock::Verb),
     /// Measure a cluster
     Bench(bench::Args),
+    /// Find out whether a cluster keeps its promises while faults happen
+    Verify(verify::Args),
 }
 
 /// Does what the command line says. What went wrong is on standard error.
@@ -116,6 +119,7 @@ fn perform(verb: Verb, streams: &mut Streams<'_>) -> Result<(), Failure> {
         Verb::Ring(args) => block_on(ring::run(args, streams)),
         Verb::Clock(verb) => clock::run(&verb, streams),
         Verb::Bench(args) => block_on(bench::run(args, streams)),
+        Verb::Verify(args) => verify::run(&args, streams),
     }
 }
 

@@ -5,6 +5,7 @@ pub mod key;
 pub mod membership;
 pub mod merkle;
 pub mod node_id;
+pub mod pacing;
 pub mod quorum;
 pub mod ring;
 pub mod version;

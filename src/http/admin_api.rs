@@ -1,5 +1,6 @@
 //! The admin listener: what operators ask. Loopback, or behind a token.
 
+mod background;
 #[cfg(test)]
 mod tests;
 
@@ -76,6 +77,12 @@ pub fn app(
                 .get(replica)
                 .default_service(web::to(only_get)),
         )
+        .service(
+            web::resource("/background")
+                .get(background::show)
+                .put(background::limit)
+                .default_service(web::to(background::only_get_and_put)),
+        )
         .default_service(web::to(nothing_here))
 }
 
@@ -107,7 +114,8 @@ async fn authorise(
 }
 
 async fn status(api: Api) -> HttpResponse {
-    let Ok(store) = api.node.store().await else {
+    let (Ok(store), Ok(background)) = (api.node.store().await, api.node.background.status().await)
+    else {
         return going_down();
     };
     let (view, life) = (api.node.view(), api.node.life());
@@ -148,6 +156,7 @@ async fn status(api: Api) -> HttpResponse {
             "damaged": store.damaged,
         },
         "reads": api.node.reads(),
+        "background": background,
         "limits": api.limits,
     }))
 }

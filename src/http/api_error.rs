@@ -62,6 +62,7 @@ codes! {
     BodyTooDeep BAD_REQUEST "body_too_deep",
     FieldUnknown BAD_REQUEST "field_unknown",
     FieldRepeated BAD_REQUEST "field_repeated",
+    FieldInvalid BAD_REQUEST "field_invalid",
     ValueRequired BAD_REQUEST "value_required",
     ValueTooLarge PAYLOAD_TOO_LARGE "value_too_large",
     ClockRequired BAD_REQUEST "clock_required",
@@ -160,6 +161,9 @@ pub enum ApiError {
     /// A field given twice.
     #[error("Field given more than once: {0}")]
     FieldRepeated(Name),
+    /// A field whose value is none.
+    #[error("Invalid field: {0} must be a positive integer or null")]
+    FieldInvalid(&'static str),
     /// A create or put without a value.
     #[error("No value specified")]
     ValueRequired,
@@ -240,6 +244,7 @@ impl ApiError {
             Self::BodyTooDeep => Code::BodyTooDeep,
             Self::FieldUnknown(_) => Code::FieldUnknown,
             Self::FieldRepeated(_) => Code::FieldRepeated,
+            Self::FieldInvalid(_) => Code::FieldInvalid,
             Self::ValueRequired => Code::ValueRequired,
             Self::ValueTooLarge => Code::ValueTooLarge,
             Self::ClockRequired => Code::ClockRequired,

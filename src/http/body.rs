@@ -143,7 +143,7 @@ fn clock_field(raw: &RawValue) -> ClockField {
 }
 
 /// The body must be declared as plain JSON in UTF-8.
-fn check_declared(headers: &HeaderMap) -> Result<(), ApiError> {
+pub(super) fn check_declared(headers: &HeaderMap) -> Result<(), ApiError> {
     let identity = |v: &header::HeaderValue| v.as_bytes().eq_ignore_ascii_case(b"identity");
     if !headers.get_all(header::CONTENT_ENCODING).all(identity) {
         return Err(ApiError::ContentEncodingUnsupported);

@@ -5,8 +5,8 @@ mod tests;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
-use actix_web::http::StatusCode;
 use actix_web::http::header::HeaderName;
+use actix_web::http::{Method, StatusCode};
 use actix_web::{App, Error, HttpRequest, HttpResponse, ResponseError, middleware, web};
 use bytes::Bytes;
 
@@ -14,6 +14,7 @@ use super::api_error::{ApiError, Shown};
 use super::body;
 use super::call::{Asked, Call};
 use super::headers::{ACKS, acks_text, correlate};
+use super::key_path::key_of;
 use super::rendering::{Object, read_answer};
 use crate::actors::handle::{NodeHandle, Readiness};
 use crate::actors::request::{Failure, Read, Write, WriteAnswer};
@@ -54,13 +55,8 @@ pub fn app(
         .app_data(web::Data::new(api))
         .wrap(middleware::from_fn(correlate))
         .service(
-            web::resource("/v1/{key}")
-                .get(get)
-                .route(web::head().to(get))
-                .post(post)
-                .put(put)
-                .delete(delete)
-                .default_service(web::to(only_key_methods)),
+            // A plain prefix: a pattern would be a regular expression, run for every request.
+            web::scope("/v1").default_service(web::to(on_key)),
         )
         .service(probe("/livez").get(live).route(web::head().to(live)))
         .service(probe("/readyz").get(ready).route(web::head().to(ready)))
@@ -118,6 +114,26 @@ impl ClientApi {
             Failure::Overloaded => ApiError::Overloaded,
             Failure::NotServing => ApiError::NotReady(self.node.readiness()),
             Failure::StorageFull(applied) => ApiError::StorageFull(applied),
+        }
+    }
+}
+
+async fn on_key(
+    request: HttpRequest,
+    payload: web::Payload,
+    api: web::Data<ClientApi>,
+) -> Result<HttpResponse, ApiError> {
+    match *request.method() {
+        Method::GET | Method::HEAD => get(request, payload, api).await,
+        Method::PUT => put(request, payload, api).await,
+        Method::POST => post(request, payload, api).await,
+        Method::DELETE => delete(request, payload, api).await,
+        _ => {
+            let refused = match key_of(request.uri().path()) {
+                Ok(_) => ApiError::MethodNotAllowed(KEY_METHODS),
+                Err(no_key) => no_key,
+            };
+            refuse(&request, payload, &api.limits, refused).await
         }
     }
 }
@@ -202,20 +218,6 @@ async fn ready(api: web::Data<ClientApi>) -> HttpResponse {
 
 async fn openapi() -> HttpResponse {
     json(StatusCode::OK, Bytes::from_static(OPENAPI.as_bytes()))
-}
-
-async fn only_key_methods(
-    request: HttpRequest,
-    payload: web::Payload,
-    api: web::Data<ClientApi>,
-) -> Result<HttpResponse, ApiError> {
-    refuse(
-        &request,
-        payload,
-        &api.limits,
-        ApiError::MethodNotAllowed(KEY_METHODS),
-    )
-    .await
 }
 
 async fn only_probe(

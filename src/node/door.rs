@@ -54,7 +54,8 @@ impl Door {
         );
         let worker = Worker::new(view, shared.quorums, means, Box::new(connect), log);
         let salt = u128::from(random_u64()) << 64 | u128::from(random_u64());
-        let door = Admission::new(worker, self.in_flight.clone(), self.deadlines, salt).start();
+        let (in_flight, background) = (self.in_flight.clone(), shared.background.clone());
+        let door = Admission::new(worker, in_flight, self.deadlines, background, salt).start();
         let (read, write) = (door.clone().recipient(), door.recipient());
         NodeHandle::new(read, write, shared.clocks.clone(), shared.is_ready.clone())
     }

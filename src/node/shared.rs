@@ -7,6 +7,7 @@ use arc_swap::ArcSwapOption;
 use slog::{Logger, o};
 use tokio::sync::{mpsc, watch};
 
+use crate::actors::background::Background;
 use crate::actors::giver::Giver;
 use crate::actors::handle::Readiness;
 use crate::actors::handoff::{Handoff, HandoffParts};
@@ -34,6 +35,7 @@ pub(super) struct Shared {
     pub(super) life: LifeView,
     pub(super) health: HealthBoard,
     pub(super) reads: ReadCounts,
+    pub(super) background: Background,
     pub(super) quorums: Quorums,
     pub(super) records: LocalRecords,
     pub(super) store: Addr<StoreKeeper>,
@@ -112,6 +114,7 @@ impl Shared {
                 store: shared.store,
                 ring_keeper: shared.ring_keeper,
                 quorums: shared.quorums,
+                background: shared.background,
                 log: named(&shared.log, "handoff"),
             };
             Handoff::new(parts, lifecycle.recipient())
@@ -120,7 +123,8 @@ impl Shared {
 
     pub(super) fn start_giver(&self, thread: &Arbiter) -> Addr<Giver> {
         let (view, records) = (self.view.clone(), self.records.clone());
-        Giver::start_in_arbiter(&thread.handle(), |_| Giver::new(records, view))
+        let background = self.background.clone();
+        Giver::start_in_arbiter(&thread.handle(), |_| Giver::new(records, view, background))
     }
 }
 

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::{Change, Engine, Entry, FjallEngine, MemoryEngine, Sync};
 use crate::dynamo::key::{Key, Partition};
+use crate::dynamo::node_id::NodeId;
 
 /// An engine that can be closed and opened again, if it is of a kind that survives that.
 trait Bench {
@@ -148,6 +149,83 @@ fn any_bytes_may_be_a_key_or_a_record<B: Bench>(new: fn() -> B) {
     assert!(bench.engine().bytes() >= 3 << 20);
 }
 
+fn node(name: &str) -> NodeId {
+    NodeId::new(name).unwrap()
+}
+
+fn put_hint(target: &str, k: &str, record: &'static str) -> Change {
+    Change::PutHint(node(target), key(k), Bytes::from(record))
+}
+
+fn hints_are_kept_by_target_apart_from_records<B: Bench>(new: fn() -> B) {
+    let bench = new();
+    assert_eq!(bench.engine().hint_targets().unwrap(), []);
+    let home = key("a").hash().partition();
+    let batch = vec![
+        Change::Put(home, key("a"), "record".into()),
+        put_hint("n1", "a", "1"),
+        put_hint("n10", "a", "10"),
+        put_hint("n1", "b", "0"),
+        put_hint("n1", "b", "2"),
+        put_hint("n.", "c", "3"),
+        Change::RemoveHint(node("n."), key("c")),
+    ];
+    bench.engine().commit(batch, Sync::Disk).unwrap();
+    let bench = bench.reopen();
+    let hint = |target: &str, k| bench.engine().hint(&node(target), &key(k)).unwrap();
+    assert_eq!(
+        (hint("n1", "a"), hint("n1", "b")),
+        (Some("1".into()), Some("2".into()))
+    );
+    assert_eq!(
+        (hint("n10", "a"), hint("n10", "b")),
+        (Some("10".into()), None)
+    );
+    assert_eq!((hint("n.", "c"), hint("n", "a")), (None, None));
+    assert_eq!(
+        bench.engine().hint_targets().unwrap(),
+        [node("n1"), node("n10")]
+    );
+    let record = bench.engine().get(home, &key("a")).unwrap();
+    assert_eq!(record, Some("record".into()));
+    let batch = vec![
+        Change::RemoveHint(node("n1"), key("a")),
+        Change::RemoveHint(node("n1"), key("b")),
+        Change::RemoveHint(node("n2"), key("b")),
+    ];
+    bench.engine().commit(batch, Sync::Disk).unwrap();
+    let bench = bench.reopen();
+    assert_eq!(bench.engine().hint_targets().unwrap(), [node("n10")]);
+    assert_eq!(bench.engine().hints(&node("n1"), None, 9).unwrap(), []);
+}
+
+fn pages_of_hints_follow_one_another_and_stay_with_their_target<B: Bench>(new: fn() -> B) {
+    let bench = new();
+    let row = |target: &'static str, n: usize| {
+        (0..n).map(move |i| put_hint(target, &format!("k{i:02}"), "v"))
+    };
+    let all = row("n1", 25).chain(row("n10", 3)).chain(row("n", 2));
+    bench.engine().commit(all.collect(), Sync::Os).unwrap();
+    let (mut seen, mut last): (Vec<Key>, Option<Key>) = (Vec::new(), None);
+    loop {
+        let page = bench
+            .engine()
+            .hints(&node("n1"), last.as_ref(), 10)
+            .unwrap();
+        let Some((key, _)) = page.last() else {
+            break;
+        };
+        last = Some(key.clone());
+        seen.extend(page.into_iter().map(|(key, _)| key));
+    }
+    let place = |key: &Key| (key.hash().partition(), key.clone());
+    assert!(seen.is_sorted_by_key(place), "{seen:?}");
+    seen.sort_unstable();
+    let expected: Vec<Key> = (0..25).map(|i| key(&format!("k{i:02}"))).collect();
+    assert_eq!(seen, expected);
+    assert_eq!(bench.engine().hints(&node("n"), None, 9).unwrap().len(), 2);
+}
+
 fn batches_behave_like_a_map<B: Bench>(new: fn() -> B) {
     let config = Config::with_cases(24);
     proptest!(config, |(batches in vec(vec(op(), 0..12), 0..12))| {
@@ -210,6 +288,8 @@ macro_rules! conforms {
             the_last_change_of_a_key_in_a_batch_counts,
             pages_follow_one_another_and_stay_in_the_partition,
             any_bytes_may_be_a_key_or_a_record,
+            hints_are_kept_by_target_apart_from_records,
+            pages_of_hints_follow_one_another_and_stay_with_their_target,
             batches_behave_like_a_map
         );
     };

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::dynamo::key::{Key, Partition};
+use crate::dynamo::node_id::NodeId;
 
 /// One change of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +12,10 @@ pub enum Change {
     Put(Partition, Key, Bytes),
     /// Removes a record.
     Remove(Partition, Key),
+    /// Sets the hint that is kept for a node, for one key.
+    PutHint(NodeId, Key, Bytes),
+    /// Removes a hint.
+    RemoveHint(NodeId, Key),
     /// Sets a named piece of the node's own metadata.
     Meta(&'static str, Bytes),
 }
@@ -27,7 +32,8 @@ pub enum Sync {
 /// A key and its record, as a scan gives them.
 pub type Entry = (Key, Bytes);
 
-/// A store of records by partition and key, and of a little metadata by name.
+/// A store of records by partition and key, of hints by the node they are kept for and key, and of
+/// a little metadata by name. Hints and records never mix.
 ///
 /// Reads may come from any thread at any time, and see exactly the batches whose commit has
 /// returned, and perhaps one that is about to, but never one that a commit with [`Sync::Disk`] has
@@ -49,6 +55,29 @@ pub trait Engine: Send + std::marker::Sync + 'static {
         after: Option<&Key>,
         limit: usize,
     ) -> Result<Vec<Entry>, EngineError>;
+
+    /// The hint for a node and a key.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the engine cannot tell.
+    fn hint(&self, target: &NodeId, key: &Key) -> Result<Option<Bytes>, EngineError>;
+
+    /// The hints for a node by partition and key, after the given key, at most `limit` of them.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the engine cannot tell.
+    fn hints(
+        &self,
+        target: &NodeId,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, EngineError>;
+
+    /// The nodes that there are hints for, by name.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the engine cannot tell.
+    fn hint_targets(&self) -> Result<Vec<NodeId>, EngineError>;
 
     /// A named piece of metadata.
     ///

@@ -2,7 +2,7 @@
 //!
 //! All records share one keyspace, in which the partition is the front of the key: 256 keyspaces
 //! would mean 256 memtables. A batch reaches its readers only when its journal entry is where the
-//! commit asked for it to be.
+//! commit asked for it to be. Hints have a keyspace of their own, with the target's name in front.
 
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
@@ -12,13 +12,16 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvPair, PersistMode};
 
 use super::{Change, Engine, EngineError, Entry, Sync};
 use crate::dynamo::key::{Key, Partition};
+use crate::dynamo::node_id::NodeId;
 
 const MIB: u64 = 1024 * 1024;
 /// What records may take in memory before they are written out as a table.
-const RECORDS_MEMTABLE: u64 = 16 * MIB;
+const RECORDS_MEMTABLE: u64 = 8 * MIB;
+/// The same for hints.
+const HINTS_MEMTABLE: u64 = 4 * MIB;
 const META_MEMTABLE: u64 = MIB;
 /// Blocks kept in memory for reads; the operating system's own cache comes on top.
-const BLOCK_CACHE: u64 = 32 * MIB;
+const BLOCK_CACHE: u64 = 16 * MIB;
 /// Journals beyond this are made superfluous by writing memtables out. It bounds how long the
 /// next start replays.
 const JOURNALS: u64 = 128 * MIB;
@@ -34,6 +37,7 @@ pub struct FjallEngine {
     reserve: u64,
     database: Database,
     records: Keyspace,
+    hints: Keyspace,
     meta: Keyspace,
 }
 
@@ -50,18 +54,20 @@ impl FjallEngine {
             .open()?;
         let sized = |bytes| move || KeyspaceCreateOptions::default().max_memtable_size(bytes);
         let records = database.keyspace("records", sized(RECORDS_MEMTABLE))?;
+        let hints = database.keyspace("hints", sized(HINTS_MEMTABLE))?;
         let meta = database.keyspace("meta", sized(META_MEMTABLE))?;
         Ok(Self {
             path: path.to_owned(),
             reserve: RESERVE,
             database,
             records,
+            hints,
             meta,
         })
     }
 
     fn refuse_when_full(&self, changes: &[Change]) -> Result<(), EngineError> {
-        let grows = |c: &Change| matches!(c, Change::Put(..));
+        let grows = |c: &Change| matches!(c, Change::Put(..) | Change::PutHint(..));
         if changes.iter().any(grows) && self.free()? < self.reserve {
             return Err(EngineError::Full);
         }
@@ -92,7 +98,45 @@ impl Engine for FjallEngine {
         };
         let to = Bound::Excluded(prefix(partition.number() + 1));
         let range = self.records.range((from, to)).take(limit);
-        range.map(|guard| entry(guard.into_inner()?)).collect()
+        range.map(|guard| entry(guard.into_inner()?, 2)).collect()
+    }
+
+    fn hint(&self, target: &NodeId, key: &Key) -> Result<Option<Bytes>, EngineError> {
+        let record = self.hints.get(hint_key(target, key))?;
+        Ok(record.map(Bytes::from))
+    }
+
+    fn hints(
+        &self,
+        target: &NodeId,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, EngineError> {
+        let from = match after {
+            Some(key) => Bound::Excluded(hint_key(target, key)),
+            None => Bound::Included(named(target, NAME_ENDS)),
+        };
+        let to = Bound::Excluded(named(target, AFTER_NAME));
+        let front = target.as_str().len() + 3;
+        let range = self.hints.range((from, to)).take(limit);
+        range
+            .map(|guard| entry(guard.into_inner()?, front))
+            .collect()
+    }
+
+    fn hint_targets(&self) -> Result<Vec<NodeId>, EngineError> {
+        let mut found: Vec<NodeId> = Vec::new();
+        loop {
+            let from = match found.last() {
+                Some(last) => Bound::Excluded(named(last, AFTER_NAME)),
+                None => Bound::Unbounded,
+            };
+            let range = (from, Bound::<Vec<u8>>::Unbounded);
+            let Some(next) = self.hints.range(range).next() else {
+                return Ok(found);
+            };
+            found.push(target(&next.key()?)?);
+        }
     }
 
     fn meta(&self, name: &'static str) -> Result<Option<Bytes>, EngineError> {
@@ -111,6 +155,12 @@ impl Engine for FjallEngine {
                     batch.insert(&self.records, stored_key(p, &key), record);
                 }
                 Change::Remove(p, key) => batch.remove(&self.records, stored_key(p, &key)),
+                Change::PutHint(target, key, record) => {
+                    batch.insert(&self.hints, hint_key(&target, &key), record);
+                }
+                Change::RemoveHint(target, key) => {
+                    batch.remove(&self.hints, hint_key(&target, &key));
+                }
                 Change::Meta(name, value) => batch.insert(&self.meta, name, value),
             }
         }
@@ -124,7 +174,7 @@ impl Engine for FjallEngine {
     }
 
     fn bytes(&self) -> u64 {
-        let tables = self.records.disk_space() + self.meta.disk_space();
+        let tables = self.records.disk_space() + self.hints.disk_space() + self.meta.disk_space();
         tables + self.database.write_buffer_size()
     }
 }
@@ -151,9 +201,36 @@ fn stored_key(partition: Partition, key: &Key) -> Vec<u8> {
     out
 }
 
-fn entry((key, record): KvPair) -> Result<Entry, EngineError> {
+/// Ends the target's name in the key of a hint; no name has it.
+const NAME_ENDS: u8 = 0;
+/// Comes after all hints of a target, and before those of any other.
+const AFTER_NAME: u8 = 1;
+
+fn named(target: &NodeId, end: u8) -> Vec<u8> {
+    let mut out = Vec::with_capacity(target.as_str().len() + 1);
+    out.extend_from_slice(target.as_str().as_bytes());
+    out.push(end);
+    out
+}
+
+fn hint_key(target: &NodeId, key: &Key) -> Vec<u8> {
+    let mut out = named(target, NAME_ENDS);
+    out.put_u16(key.hash().partition().number());
+    out.extend_from_slice(key.as_bytes());
+    out
+}
+
+fn target(hint_key: &[u8]) -> Result<NodeId, EngineError> {
+    let name = hint_key.split(|byte| *byte == NAME_ENDS).next();
+    let name = name.and_then(|name| std::str::from_utf8(name).ok());
+    let id = name.and_then(|name| NodeId::new(name).ok());
+    id.ok_or_else(|| broken(NotAKey))
+}
+
+/// The key behind so many bytes of the stored one, with its record.
+fn entry((key, record): KvPair, front: usize) -> Result<Entry, EngineError> {
     let key = Bytes::from(key);
-    let plain = key.get(2..).map(|plain| key.slice_ref(plain));
+    let plain = key.get(front..).map(|plain| key.slice_ref(plain));
     match plain.map(Key::new) {
         Some(Ok(key)) => Ok((key, record.into())),
         Some(Err(_)) | None => Err(broken(NotAKey)),
@@ -162,7 +239,7 @@ fn entry((key, record): KvPair) -> Result<Entry, EngineError> {
 
 /// Something other than this program wrote into the keyspace.
 #[derive(Debug, thiserror::Error)]
-#[error("a stored key has an impossible length")]
+#[error("a stored key is none that this program makes")]
 struct NotAKey;
 
 #[cfg(test)]

@@ -214,6 +214,17 @@ pub(super) fn opened<'a>(
     stored: &'a [u8],
     length: usize,
 ) -> Result<&'a [u8], IdentityError> {
+    match opened_any(name, stored)? {
+        fields if fields.len() == length => Ok(fields),
+        _ => Err(IdentityError::Damaged(name)),
+    }
+}
+
+/// The fields of a stored value, however many bytes there are.
+pub(super) fn opened_any<'a>(
+    name: &'static str,
+    stored: &'a [u8],
+) -> Result<&'a [u8], IdentityError> {
     let damaged = IdentityError::Damaged(name);
     let Some((body, sum)) = stored.split_last_chunk() else {
         return Err(damaged);
@@ -222,7 +233,7 @@ pub(super) fn opened<'a>(
         return Err(damaged);
     }
     match body.split_first() {
-        Some((&VERSION, fields)) if fields.len() == length => Ok(fields),
+        Some((&VERSION, fields)) => Ok(fields),
         Some((&version, _)) if version > VERSION => Err(IdentityError::Newer(name, version)),
         Some(_) | None => Err(damaged),
     }

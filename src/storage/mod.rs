@@ -7,6 +7,7 @@ mod counts;
 pub mod directory;
 mod engine;
 mod fjall;
+mod hints;
 pub mod identity;
 mod memory;
 
@@ -14,5 +15,6 @@ pub use counts::{Counts, Presence};
 pub use directory::{DataDirectory, DirectoryError};
 pub use engine::{Change, Engine, EngineError, Entry, Sync};
 pub use fjall::FjallEngine;
+pub use hints::{HintSum, HintTally, hint_bytes};
 pub use identity::{Durability, EpochLease, Found, Identity, IdentityError};
 pub use memory::MemoryEngine;

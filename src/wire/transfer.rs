@@ -39,6 +39,13 @@ impl PullReply {
         }
     }
 
+    /// About what the page weighs.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let weigh = |(key, state): &(ByteBuf, ByteBuf)| (key.len() + state.len()) as u64;
+        self.records.iter().map(weigh).sum()
+    }
+
     /// Whether the page arrived as it was sent.
     #[must_use]
     pub fn is_intact(&self) -> bool {

@@ -7,6 +7,7 @@ use serde_bytes::ByteBuf;
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::actors::background::tests::background;
 use crate::actors::fake::{quiet, state};
 use crate::actors::fake_node::{FakeNode, PATIENCE, Wire, proof, ring_of, socket};
 use crate::actors::giver::{GivePage, Giver};
@@ -62,6 +63,7 @@ fn bring(d: &FakeNode) -> mpsc::UnboundedReceiver<u64> {
         store: d.store.clone(),
         ring_keeper: d.ring_keeper.clone(),
         quorums: Quorums { read: 2, write: 2 },
+        background: background(),
         log: quiet(),
     };
     let handoff = Handoff::new(parts, Told(tell).start().recipient()).start();
@@ -158,7 +160,7 @@ async fn seed_defect_13_a_pull_gives_exactly_one_partition() {
     {
         a.write(key, &state(&[1])).await;
     }
-    let giver = Giver::new(a.records.clone(), a.view.clone()).start();
+    let giver = Giver::new(a.records.clone(), a.view.clone(), background()).start();
     let (mut given, mut after) = (Vec::new(), None);
     loop {
         let page = giver.send(GivePage(pull(5, after))).await.unwrap().unwrap();
@@ -206,7 +208,7 @@ async fn damaged_records_do_not_hide_the_sound_ones_behind_them() {
     let damaged = |key: &Key| Change::Put(moving(), key.clone(), Bytes::from_static(b"rot"));
     let damage = mine.iter().map(damaged).collect();
     engine.commit(damage, Sync::Disk).unwrap();
-    let giver = Giver::new(a.records.clone(), a.view.clone()).start();
+    let giver = Giver::new(a.records.clone(), a.view.clone(), background()).start();
     let page = giver.send(GivePage(pull(5, None))).await.unwrap().unwrap();
     let given: Vec<&[u8]> = page.records.iter().map(|(key, _)| key.as_slice()).collect();
     assert_eq!(given, [&sound.as_bytes()[..]]);

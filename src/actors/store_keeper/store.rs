@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use slog::{Logger, warn};
 
+use super::recent::Recent;
 use crate::actors::local_reader::LocalRecords;
 use crate::dynamo::key::Key;
 use crate::dynamo::node_id::Incarnation;
@@ -12,6 +13,7 @@ use crate::dynamo::version::{Actor, Context, State, is_amnesia};
 use crate::storage::{
     Change, Counts, Durability, Engine, EngineError, EpochLease, Identity, Presence, Sync,
 };
+use crate::wire::record::decode_record;
 use crate::wire::state::decode_state;
 
 pub(super) struct Store {
@@ -20,6 +22,7 @@ pub(super) struct Store {
     pub(super) identity: Identity,
     pub(super) lease: EpochLease,
     pub(super) counts: Counts,
+    pub(super) recent: Recent,
     pub(super) random: Box<dyn FnMut() -> u64 + Send>,
     pub(super) log: Logger,
     pub(super) commits: u64,
@@ -46,8 +49,7 @@ impl Store {
         match self.identity.durability {
             Durability::Always => self.commit_synced(changes),
             Durability::Interval | Durability::Os => {
-                self.engine.commit(changes, Sync::Os)?;
-                self.commits += 1;
+                self.commit_to(changes, Sync::Os)?;
                 self.unsynced = true;
                 Ok(())
             }
@@ -56,10 +58,23 @@ impl Store {
 
     /// Commits changes that must be on the disk whatever this run promises.
     pub(super) fn commit_synced(&mut self, changes: Vec<Change>) -> Result<(), EngineError> {
-        self.engine.commit(changes, Sync::Disk)?;
-        self.commits += 1;
+        self.commit_to(changes, Sync::Disk)?;
         self.syncs += 1;
         Ok(())
+    }
+
+    fn commit_to(&mut self, changes: Vec<Change>, sync: Sync) -> Result<(), EngineError> {
+        self.recent.note(&changes);
+        match self.engine.commit(changes, sync) {
+            Ok(()) => {
+                self.commits += 1;
+                Ok(())
+            }
+            Err(error) => {
+                self.recent.forget();
+                Err(error)
+            }
+        }
     }
 
     pub(super) fn sync(&mut self) -> Result<(), EngineError> {
@@ -127,7 +142,10 @@ impl Store {
             changed: false,
             record: None,
         };
-        let record = self.records.record(key.hash().partition(), key)?;
+        let record = match self.recent.get(key) {
+            Some(record) => self.records.undamaged(key, decode_record(record)),
+            None => self.records.record(key.hash().partition(), key)?,
+        };
         let Some(record) = record else {
             return Ok(entry);
         };

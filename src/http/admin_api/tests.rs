@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::actors::admission::InFlight;
+use crate::actors::background::tests::background;
 use crate::actors::fake::{key, state};
 use crate::actors::fake_node::{FakeNode, ring_of};
 use crate::actors::health::HealthBoard;
@@ -30,6 +31,7 @@ async fn api(token: Option<&[u8]>) -> (FakeNode, AdminApi) {
         health,
         reads: ReadCounts::default(),
         in_flight: InFlight::at_most(1024),
+        background: background(),
         store: node.store.clone(),
         records: node.records.clone(),
     };
@@ -77,6 +79,7 @@ async fn the_status_shows_the_node_its_ring_its_members_and_its_bounds() {
         "ring",
         "members",
         "queues",
+        "background",
         "keys",
         "bytes",
         "reads",
@@ -171,7 +174,7 @@ async fn a_token_is_needed_where_one_is_set() {
         (Some("Bearer open sesame"), 200),
     ];
     for (shown, status) in rows {
-        for path in ["/status", "/ring", "/ring/k", "/replica/k"] {
+        for path in ["/status", "/ring", "/ring/k", "/replica/k", "/background"] {
             let call = TestRequest::get().uri(path);
             let call = shown
                 .iter()
@@ -229,4 +232,59 @@ async fn a_node_without_a_ring_still_shows_its_status() {
     let app = init_service(app(api)).await;
     let answer = call_service(&app, TestRequest::get().uri("/ring").to_request()).await;
     assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+}
+
+#[actix::test]
+async fn background_work_is_limited_and_set_free_at_run_time() {
+    let (_node, api) = api(None).await;
+    let app = init_service(app(api.clone())).await;
+    let put = |body: &'static str| {
+        let call = TestRequest::put().uri("/background").set_payload(body);
+        call.insert_header(("content-type", "application/json"))
+    };
+    let rows = [
+        ("{\"hints\":1000,\"anti_entropy\":5}", json!(1000), json!(5)),
+        ("{}", json!(1000), json!(5)),
+        ("{\"hints\":null}", Value::Null, json!(5)),
+    ];
+    for (body, hints, anti_entropy) in rows {
+        let answer = call_service(&app, put(body).to_request()).await;
+        assert_eq!(answer.status(), StatusCode::OK, "{body}");
+        let answer: Value = read_body_json(answer).await;
+        for shown in [answer, get(api.clone(), "/background").await] {
+            let limit = |kind: &str| shown[kind]["limit_bytes_s"].clone();
+            assert_eq!(
+                (limit("hints"), limit("anti_entropy")),
+                (hints.clone(), anti_entropy.clone()),
+                "{body}"
+            );
+            let kinds = ["hints", "repair", "anti_entropy", "reaping", "transfers"];
+            assert_eq!(names_in(&shown), BTreeSet::from(kinds));
+            let fields = ["rate_bytes_s", "limit_bytes_s", "waiting", "done_bytes"];
+            assert_eq!(names_in(&shown["repair"]), BTreeSet::from(fields));
+        }
+    }
+    let refused = [
+        ("{\"hint\":1}", "field_unknown"),
+        ("{\"hints\":1,\"hints\":2}", "field_repeated"),
+        ("{\"hints\":0}", "field_invalid"),
+        ("{\"hints\":-1}", "field_invalid"),
+        ("{\"hints\":\"1\"}", "field_invalid"),
+        ("{\"repair\":7,\"hints\":1.5}", "field_invalid"),
+        ("[]", "body_invalid"),
+        ("", "body_invalid"),
+    ];
+    for (body, code) in refused {
+        let answer = call_service(&app, put(body).to_request()).await;
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{body}");
+        let answer: Value = read_body_json(answer).await;
+        assert_eq!(answer["code"], code, "{body}");
+    }
+    let repair = get(api, "/background").await["repair"]["limit_bytes_s"].clone();
+    assert_eq!(repair, Value::Null, "a refusal changes nothing");
+    let plain = TestRequest::put().uri("/background").set_payload("{}");
+    let answer = call_service(&app, plain.to_request()).await;
+    assert_eq!(answer.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    let answer = call_service(&app, TestRequest::post().uri("/background").to_request()).await;
+    assert_eq!(answer.headers().get("allow").unwrap(), "GET, PUT");
 }

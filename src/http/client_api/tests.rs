@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::actors::admission::{Admission, Deadlines, InFlight};
+use crate::actors::background::tests::background;
 use crate::actors::fake::Stage;
 
 /// Seed defect 11: routes between nodes were open to every client.
@@ -22,7 +23,8 @@ async fn seed_defect_11_no_internal_route_on_the_client_listener() {
         write: limits.write_deadline,
     };
     let in_flight = InFlight::at_most(9);
-    let door = Admission::new(stage.worker.clone(), in_flight, deadlines, 1).start();
+    let worker = stage.worker.clone();
+    let door = Admission::new(worker, in_flight, deadlines, background(), 1).start();
     let (_tell, readiness) = watch::channel(Readiness::Ready);
     let clocks = Arc::new(ArcSwapOption::empty());
     let node = NodeHandle::new(

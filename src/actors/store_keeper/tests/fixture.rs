@@ -17,7 +17,7 @@ use crate::actors::ring_view::tests::{id, ring};
 use crate::actors::ring_view::{RingPublisher, View};
 use crate::actors::store_keeper::{StoreKeeper, StoreParts};
 use crate::dynamo::key::{Key, Partition};
-use crate::dynamo::node_id::Incarnation;
+use crate::dynamo::node_id::{Incarnation, NodeId};
 use crate::dynamo::quorum::Fault;
 use crate::dynamo::ring::OwnerSet;
 use crate::dynamo::version::{
@@ -57,12 +57,30 @@ impl Engine for FakeEngine {
         self.inner.page(partition, after, limit)
     }
 
+    fn hint(&self, target: &NodeId, key: &Key) -> Result<Option<Bytes>, EngineError> {
+        self.inner.hint(target, key)
+    }
+
+    fn hints(
+        &self,
+        target: &NodeId,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, EngineError> {
+        self.inner.hints(target, after, limit)
+    }
+
+    fn hint_targets(&self) -> Result<Vec<NodeId>, EngineError> {
+        self.inner.hint_targets()
+    }
+
     fn meta(&self, name: &'static str) -> Result<Option<Bytes>, EngineError> {
         self.inner.meta(name)
     }
 
     fn commit(&self, changes: Vec<Change>, sync: Sync) -> Result<(), EngineError> {
-        let records = changes.iter().filter(|c| matches!(c, Change::Put(..)));
+        let grows = |c: &&Change| matches!(c, Change::Put(..) | Change::PutHint(..));
+        let records = changes.iter().filter(grows);
         let records = records.count();
         if let (Some((entered, go_on)), Sync::Disk) = (&self.gate, sync) {
             entered.send(records).unwrap();

@@ -1,0 +1,244 @@
+//! How fast background work may go: one rate for the node, which rises while its clients are served
+//! as fast as usual and falls when they are not, and an operator's limit for each kind of work.
+//!
+//! A unit of work is let through when what was let through before it is paid for at the rate. No
+//! kind is ever held up for longer than [`LONGEST_PAUSE`], whatever the rates: work that never
+//! happens is repair that never comes.
+
+mod trend;
+
+use std::collections::VecDeque;
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+pub use trend::Trend;
+
+/// The lowest rate of the node, in bytes per second.
+pub const SLOWEST: u64 = 256 << 10;
+/// The highest rate of the node, in bytes per second.
+pub const FASTEST: u64 = 64 << 20;
+/// The rate that a node begins with, in bytes per second.
+pub const FIRST: u64 = 8 << 20;
+/// The rate rises by so much at every look at the clients, in bytes per second.
+pub const RISE: u64 = 2 << 20;
+/// Pause between two looks at how the clients fare.
+pub const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How far work may run ahead of its rate, so that small units do not wait for the next tick.
+pub const AHEAD: Duration = Duration::from_millis(200);
+/// Longest time without any unit of a kind for which one waits.
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// What the smallest unit costs: there is more to it than its bytes.
+const LEAST_COST: u64 = 256;
+
+/// What is done in the background.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Giving hints to the owners they were kept for.
+    Hints,
+    /// Repair of single records: stale ones that a read found, and damaged ones.
+    Repair,
+    /// Comparing partitions with other owners, and what follows from it.
+    AntiEntropy,
+    /// Removing tombstones that nobody needs any more.
+    Reaping,
+    /// Moving partitions to new owners.
+    Transfers,
+}
+
+impl Kind {
+    /// Every kind there is.
+    pub const ALL: [Self; 5] = [
+        Self::Hints,
+        Self::Repair,
+        Self::AntiEntropy,
+        Self::Reaping,
+        Self::Transfers,
+    ];
+
+    /// The name that operators see and give.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hints => "hints",
+            Self::Repair => "repair",
+            Self::AntiEntropy => "anti_entropy",
+            Self::Reaping => "reaping",
+            Self::Transfers => "transfers",
+        }
+    }
+
+    /// The kind of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+}
+
+/// How long clients waited lately; `None` where none was answered since the last look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Foreground {
+    /// For reads.
+    pub reads: Option<Duration>,
+    /// For writes.
+    pub writes: Option<Duration>,
+}
+
+/// One kind's part, as operators see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KindStatus {
+    /// The rate it may have now, in bytes per second.
+    pub rate: u64,
+    /// What the operator allows at most, in bytes per second.
+    pub limit: Option<NonZeroU64>,
+    /// Units that wait for their turn.
+    pub waiting: usize,
+    /// Bytes let through since the start.
+    pub done: u64,
+}
+
+/// Decides whose turn it is; `T` stands for whoever waits. Times are since any fixed moment.
+#[derive(Debug)]
+pub struct Pacing<T> {
+    rate: u64,
+    /// When everything let through is paid for.
+    paid: Duration,
+    lanes: [Lane<T>; Kind::ALL.len()],
+    /// The lane whose turn is next.
+    next: usize,
+    reads: Trend,
+    writes: Trend,
+}
+
+#[derive(Debug)]
+struct Lane<T> {
+    limit: Option<NonZeroU64>,
+    paid: Duration,
+    waiting: VecDeque<(T, u64)>,
+    /// The last time that a unit was let through, or that one began to wait with none before it.
+    served: Duration,
+    done: u64,
+}
+
+impl<T> Default for Lane<T> {
+    fn default() -> Self {
+        Self {
+            limit: None,
+            paid: Duration::ZERO,
+            waiting: VecDeque::new(),
+            served: Duration::ZERO,
+            done: 0,
+        }
+    }
+}
+
+impl<T> Default for Pacing<T> {
+    fn default() -> Self {
+        Self {
+            rate: FIRST,
+            paid: Duration::ZERO,
+            lanes: Default::default(),
+            next: 0,
+            reads: Trend::default(),
+            writes: Trend::default(),
+        }
+    }
+}
+
+impl<T> Pacing<T> {
+    /// A unit of work begins to wait.
+    pub fn ask(&mut self, now: Duration, kind: Kind, bytes: u64, who: T) {
+        let lane = self.lane_mut(kind);
+        if lane.waiting.is_empty() {
+            lane.served = lane.served.max(now);
+        }
+        lane.waiting.push_back((who, bytes.max(LEAST_COST)));
+    }
+
+    /// Whoever may go on now. The kinds take turns; those who wait no longer are passed over.
+    pub fn grant(&mut self, now: Duration, is_gone: impl Fn(&T) -> bool) -> Vec<T> {
+        let mut granted = Vec::new();
+        let mut refusals = 0;
+        while refusals < self.lanes.len() {
+            let turn = self.next;
+            self.next = (turn + 1) % self.lanes.len();
+            if let Some(who) = self.grant_one(now, turn, &is_gone) {
+                granted.push(who);
+                refusals = 0;
+            } else {
+                refusals += 1;
+            }
+        }
+        granted
+    }
+
+    fn grant_one(&mut self, now: Duration, turn: usize, is_gone: impl Fn(&T) -> bool) -> Option<T> {
+        let lane = self.lanes.get_mut(turn)?;
+        while lane.waiting.pop_front_if(|(who, _)| is_gone(who)).is_some() {}
+        let paid = self.paid <= now + AHEAD && lane.paid <= now + AHEAD;
+        let starved = now >= lane.served + LONGEST_PAUSE;
+        if !paid && !starved {
+            return None;
+        }
+        let (who, bytes) = lane.waiting.pop_front()?;
+        self.paid = self.paid.max(now) + time_for(bytes, self.rate);
+        if let Some(limit) = lane.limit {
+            lane.paid = lane.paid.max(now) + time_for(bytes, limit.get());
+        }
+        lane.served = now;
+        lane.done += bytes;
+        Some(who)
+    }
+
+    /// Looks at how the clients fare, once every [`LOOK_EVERY`]: the rate is halved when they wait
+    /// longer than usual, and rises by a step when they do not.
+    pub fn heed(&mut self, clients: Foreground) {
+        let reads = clients.reads.is_some_and(|now| self.reads.suffers(now));
+        let writes = clients.writes.is_some_and(|now| self.writes.suffers(now));
+        self.rate = if reads || writes {
+            (self.rate / 2).max(SLOWEST)
+        } else {
+            (self.rate + RISE).min(FASTEST)
+        };
+    }
+
+    /// Sets a kind's own limit, or takes it away. What it was let through before is forgotten, so
+    /// that a raised limit is felt at once.
+    pub fn limit(&mut self, kind: Kind, limit: Option<NonZeroU64>) {
+        let lane = self.lane_mut(kind);
+        lane.limit = limit;
+        lane.paid = Duration::ZERO;
+    }
+
+    /// How a kind is.
+    #[must_use]
+    pub fn status(&self, kind: Kind) -> KindStatus {
+        let lane = self.lane(kind);
+        let limit = lane.limit.map_or(u64::MAX, NonZeroU64::get);
+        KindStatus {
+            rate: self.rate.min(limit),
+            limit: lane.limit,
+            waiting: lane.waiting.len(),
+            done: lane.done,
+        }
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "there is a lane for each kind")]
+    fn lane(&self, kind: Kind) -> &Lane<T> {
+        &self.lanes[kind as usize]
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "there is a lane for each kind")]
+    fn lane_mut(&mut self, kind: Kind) -> &mut Lane<T> {
+        &mut self.lanes[kind as usize]
+    }
+}
+
+/// How long so many bytes take at a rate; an hour stands for anything longer.
+fn time_for(bytes: u64, rate: u64) -> Duration {
+    const HOUR: u64 = 3600 * 1_000_000;
+    let micros = u128::from(bytes) * 1_000_000 / u128::from(rate.max(1));
+    Duration::from_micros(u64::try_from(micros).unwrap_or(HOUR).min(HOUR))
+}
+
+#[cfg(test)]
+mod tests;

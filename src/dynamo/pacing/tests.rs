@@ -1,0 +1,148 @@
+//! Pacing in a time that only the test moves.
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+const SLOW: Foreground = Foreground {
+    reads: None,
+    writes: Some(SECOND),
+};
+
+fn quick() -> Foreground {
+    Foreground {
+        reads: Some(Duration::from_millis(1)),
+        writes: Some(Duration::from_millis(5)),
+    }
+}
+
+/// Bytes let through in a time, of units of a size that always wait.
+fn through(
+    pacing: &mut Pacing<Kind>,
+    kinds: &[Kind],
+    bytes: u64,
+    from: Duration,
+    time: Duration,
+) -> u64 {
+    let before: u64 = kinds.iter().map(|kind| pacing.status(*kind).done).sum();
+    for tick in 0..time.as_millis() / 100 {
+        let now = from + Duration::from_millis(100) * u32::try_from(tick).unwrap();
+        loop {
+            for kind in kinds
+                .iter()
+                .filter(|kind| pacing.status(**kind).waiting == 0)
+                .copied()
+                .collect::<Vec<_>>()
+            {
+                pacing.ask(now, kind, bytes, kind);
+            }
+            if pacing.grant(now, |_| false).is_empty() {
+                break;
+            }
+        }
+    }
+    kinds
+        .iter()
+        .map(|kind| pacing.status(*kind).done)
+        .sum::<u64>()
+        - before
+}
+
+#[test]
+fn work_goes_at_the_rate_whatever_the_size_of_its_units() {
+    for bytes in [512, 10_000, 300_000, 1 << 20] {
+        let mut pacing = Pacing::default();
+        let done = through(&mut pacing, &[Kind::Repair], bytes, SECOND, SECOND * 10);
+        assert!((FIRST * 10..FIRST * 11).contains(&done), "{bytes}: {done}");
+    }
+}
+
+#[test]
+fn kinds_that_wait_share_the_rate() {
+    let mut pacing = Pacing::default();
+    let done = through(&mut pacing, &Kind::ALL, 10_000, SECOND, SECOND * 10);
+    assert!((FIRST * 10..FIRST * 11).contains(&done), "{done}");
+    for kind in Kind::ALL {
+        let share = pacing.status(kind).done;
+        assert!((done / 6..done / 4).contains(&share), "{kind:?}: {share}");
+    }
+}
+
+#[test]
+fn a_limit_holds_for_its_kind_and_until_it_is_taken_away() {
+    let mut pacing = Pacing::default();
+    let limit = NonZeroU64::new(100_000);
+    pacing.limit(Kind::Hints, limit);
+    assert_eq!(
+        (
+            pacing.status(Kind::Hints).rate,
+            pacing.status(Kind::Hints).limit
+        ),
+        (100_000, limit)
+    );
+    let done = through(&mut pacing, &[Kind::Hints], 1000, SECOND, SECOND * 10);
+    assert!((1_000_000..1_100_000).contains(&done), "{done}");
+    let other = through(&mut pacing, &[Kind::Repair], 1000, SECOND * 11, SECOND);
+    assert!(other >= FIRST, "{other}");
+    pacing.limit(Kind::Hints, None);
+    let free = through(&mut pacing, &[Kind::Hints], 1000, SECOND * 12, SECOND);
+    assert!(free > FIRST / 2, "{free}");
+}
+
+#[test]
+fn the_rate_falls_while_clients_suffer_and_rises_when_they_do_not() {
+    let mut pacing: Pacing<()> = Pacing::default();
+    let rate = |pacing: &Pacing<()>| pacing.status(Kind::Repair).rate;
+    pacing.heed(quick());
+    assert_eq!(rate(&pacing), FIRST + RISE);
+    pacing.heed(SLOW);
+    assert_eq!(rate(&pacing) * 2, FIRST + RISE);
+    for _ in 0..20 {
+        pacing.heed(SLOW);
+    }
+    assert_eq!(rate(&pacing), SLOWEST, "never to nothing");
+    pacing.heed(Foreground::default());
+    assert_eq!(
+        rate(&pacing),
+        SLOWEST + RISE,
+        "an idle node has no clients to spare"
+    );
+    for _ in 0..100 {
+        pacing.heed(quick());
+    }
+    assert_eq!(rate(&pacing), FASTEST);
+}
+
+#[test]
+fn no_kind_pauses_for_longer_than_a_minute() {
+    let mut pacing = Pacing::default();
+    pacing.limit(Kind::Reaping, NonZeroU64::new(1));
+    let (minutes, unit) = (10, 1 << 20);
+    let done = through(
+        &mut pacing,
+        &[Kind::Reaping],
+        unit,
+        SECOND,
+        SECOND * 60 * minutes,
+    );
+    let units = u32::try_from(done / unit).unwrap();
+    assert!((minutes..=2 * minutes + 1).contains(&units), "{units}");
+}
+
+#[test]
+fn those_who_wait_no_longer_cost_nothing() {
+    let mut pacing = Pacing::default();
+    for who in 0..3 {
+        pacing.ask(SECOND, Kind::Transfers, FIRST, who);
+    }
+    assert_eq!(pacing.grant(SECOND, |who| *who == 0), [1]);
+    assert_eq!(pacing.status(Kind::Transfers).done, FIRST);
+    assert_eq!(pacing.status(Kind::Transfers).waiting, 1);
+}
+
+#[test]
+fn names_lead_back_to_their_kinds() {
+    for kind in Kind::ALL {
+        assert_eq!(Kind::named(kind.as_str()), Some(kind));
+    }
+    assert_eq!(Kind::named("moves"), None);
+}
