@@ -21,6 +21,7 @@ pub mod peer_handle;
 pub mod prober;
 pub mod proposal;
 pub mod read_coordinator;
+pub mod read_counts;
 pub mod readiness_keeper;
 pub mod replica;
 pub mod request;

@@ -17,6 +17,7 @@ use crate::actors::lifecycle::{Lifecycle, LifecycleParts, Past};
 use crate::actors::link::Link;
 use crate::actors::local_reader::LocalRecords;
 use crate::actors::prober::Prober;
+use crate::actors::read_counts::ReadCounts;
 use crate::actors::readiness_keeper::{ReadinessKeeper, ReadinessParts};
 use crate::actors::ring_keeper::RingKeeper;
 use crate::actors::ring_view::RingView;
@@ -33,6 +34,7 @@ pub(super) struct Shared {
     pub(super) view: RingView,
     pub(super) life: LifeView,
     pub(super) health: HealthBoard,
+    pub(super) reads: ReadCounts,
     pub(super) background: Background,
     pub(super) quorums: Quorums,
     pub(super) records: LocalRecords,
@@ -73,7 +75,8 @@ impl Shared {
     pub(super) fn start_prober(&self, thread: &Arbiter) {
         let shared = self.clone();
         Prober::start_in_arbiter(&thread.handle(), move |_| {
-            Prober::new(shared.view, shared.health, Link::new(shared.proof))
+            let (link, log) = (Link::new(shared.proof), named(&shared.log, "prober"));
+            Prober::new(shared.view, shared.health, link, log)
         });
     }
 

@@ -60,11 +60,19 @@ impl Action {
         match self {
             Self::Read => 64,
             Self::Write(state) => 64 + state.len(),
-            Self::Mint(mint) => match &mint.body {
-                Body::Value(value) => 256 + value.len(),
-                Body::Tombstone => 256,
-            },
+            Self::Mint(mint) => {
+                let merged = mint.merged.iter().flat_map(|state| &state.siblings);
+                let merged = merged.map(|sibling| 64 + length(&sibling.body));
+                256 + length(&mint.body) + merged.sum::<usize>()
+            }
         }
+    }
+}
+
+fn length(body: &Body) -> usize {
+    match body {
+        Body::Value(value) => value.len(),
+        Body::Tombstone => 0,
     }
 }
 
@@ -94,6 +102,21 @@ pub enum Done {
     TooManySiblings(Bytes),
     /// Refused.
     RequestReused,
+}
+
+impl Done {
+    /// About how many bytes it takes in a message.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Read(state) => 64 + state.as_ref().map_or(0, Bytes::len),
+            Self::Written | Self::RequestReused => 64,
+            Self::Minted(state, ..)
+            | Self::AlreadyExists(state)
+            | Self::NothingToDelete(state)
+            | Self::TooManySiblings(state) => 256 + state.len(),
+        }
+    }
 }
 
 /// Why bytes are not a message.
@@ -177,6 +200,7 @@ enum Verdict {
     NotReady,
     Flipped,
     Overloaded,
+    Postponed,
     StorageFull,
     Unreachable,
     Broken,
@@ -391,6 +415,7 @@ fn result_from_dto(
         Verdict::NotReady => return Ok(Err(Fault::NotReady)),
         Verdict::Flipped => return Ok(Err(Fault::Flipped)),
         Verdict::Overloaded => return Ok(Err(Fault::Overloaded)),
+        Verdict::Postponed => return Ok(Err(Fault::Postponed)),
         Verdict::StorageFull => return Ok(Err(Fault::StorageFull)),
         Verdict::Unreachable => return Ok(Err(Fault::Unreachable)),
         Verdict::Broken => return Ok(Err(Fault::Broken)),
@@ -406,6 +431,7 @@ fn verdict_of(fault: Fault) -> Verdict {
         Fault::NotReady => Verdict::NotReady,
         Fault::Flipped => Verdict::Flipped,
         Fault::Overloaded => Verdict::Overloaded,
+        Fault::Postponed => Verdict::Postponed,
         Fault::StorageFull => Verdict::StorageFull,
         Fault::Unreachable => Verdict::Unreachable,
         Fault::Broken => Verdict::Broken,

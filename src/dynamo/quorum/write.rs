@@ -167,6 +167,7 @@ mod tests {
             Fault::NotReady,
             Fault::Flipped,
             Fault::Overloaded,
+            Fault::Postponed,
             Fault::StorageFull,
             Fault::Unreachable,
             Fault::Broken,
