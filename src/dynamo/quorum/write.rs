@@ -168,6 +168,7 @@ mod tests {
             Fault::Flipped,
             Fault::Overloaded,
             Fault::StorageFull,
+            Fault::Damaged,
             Fault::Unreachable,
             Fault::Broken,
             Fault::TimedOut,
