@@ -207,6 +207,7 @@ impl Node {
         let readiness = shared.start_readiness(&control, config, ready);
         let handoff = shared.start_handoff(&background, lifecycle.clone());
         let giver = shared.start_giver(&background);
+        shared.start_mender(&background);
         lifecycle.do_send(MeetHandoff(handoff.recipient()));
         shared
             .ring_keeper
