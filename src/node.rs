@@ -26,6 +26,7 @@ use crate::actors::life_view::LifePublisher;
 use crate::actors::lifecycle::{self, Lifecycle, MeetHandoff, Past};
 use crate::actors::local_reader::LocalRecords;
 use crate::actors::peer_handle::PeerHandle;
+use crate::actors::read_counts::ReadCounts;
 use crate::actors::readiness_keeper::ReadinessKeeper;
 use crate::actors::ring_keeper::{RestoreError, RingKeeper, Subscribe};
 use crate::actors::ring_view::{RingPublisher, RingView, View};
@@ -187,6 +188,7 @@ impl Node {
             view,
             life: life.view(),
             health: HealthBoard::default(),
+            reads: ReadCounts::default(),
             background: Background::start(&control.handle()),
             quorums: Quorums {
                 read: config.read_quorum.get(),
@@ -205,6 +207,7 @@ impl Node {
         let readiness = shared.start_readiness(&control, config, ready);
         let handoff = shared.start_handoff(&background, lifecycle.clone());
         let giver = shared.start_giver(&background);
+        shared.start_mender(&background);
         lifecycle.do_send(MeetHandoff(handoff.recipient()));
         shared
             .ring_keeper
@@ -281,6 +284,7 @@ impl Node {
             view: shared.view.clone(),
             life: shared.life.clone(),
             health: shared.health.clone(),
+            reads: shared.reads.clone(),
             in_flight,
             background: shared.background.clone(),
             store: shared.store.clone(),

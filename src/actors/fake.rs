@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::health::HealthBoard;
+use super::read_counts::ReadCounts;
 use super::replica::{MintReply, Minted, ReadReply, Replica, ReplicaMint, ReplicaRead};
 use super::replica::{ReplicaWrite, Terms};
 use super::request::{Options, Read, Write};
@@ -112,7 +113,13 @@ impl Stage {
         let health = HealthBoard::default();
         let quorums = Quorums { read: 2, write: 2 };
         let (view, board) = (publisher.view(), health.clone());
-        let worker = Worker::new(view, quorums, board, Box::new(connect), quiet());
+        let worker = Worker::new(
+            view,
+            quorums,
+            (board, ReadCounts::default()),
+            Box::new(connect),
+            quiet(),
+        );
         let stage = Self {
             worker,
             health,

@@ -10,6 +10,7 @@ use awc::error::{ConnectError, SendRequestError};
 use awc::http::StatusCode;
 use awc::http::Uri;
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use crate::dynamo::quorum::Fault;
 use crate::dynamo::ring::ClusterId;
@@ -112,7 +113,8 @@ impl Link {
     }
 
     /// Posts a message and gives the answer's body. A connection that the other side had closed
-    /// is replaced once: every message between nodes may be delivered twice.
+    /// is replaced once: every message between nodes may be delivered twice. Both attempts together
+    /// take no longer than the time.
     ///
     /// # Errors
     /// [`LinkError`].
@@ -124,14 +126,17 @@ impl Link {
         cluster: Option<ClusterId>,
         time: Duration,
     ) -> Result<Bytes, LinkError> {
-        let body = Bytes::from(body);
-        match self
-            .post_once(address, path, body.clone(), cluster, time)
-            .await
-        {
-            Err(LinkError::Broken) => self.post_once(address, path, body, cluster, time).await,
-            other => other,
+        let (body, deadline) = (Bytes::from(body), Instant::now() + time);
+        let first = self.post_once(address, path, body.clone(), cluster, time);
+        let broken = match first.await {
+            Err(LinkError::Broken) => LinkError::Broken,
+            other => return other,
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(broken);
         }
+        self.post_once(address, path, body, cluster, left).await
     }
 
     async fn post_once(
@@ -142,6 +147,7 @@ impl Link {
         cluster: Option<ClusterId>,
         time: Duration,
     ) -> Result<Bytes, LinkError> {
+        let deadline = Instant::now() + time;
         let mut request = self
             .client
             .post(format!("http://{address}{path}"))
@@ -159,7 +165,14 @@ impl Link {
             .await
             .map_err(|error| link_error(&error))?;
         let limited = answer.body().limit(MAX_PEER_MESSAGE_BYTES);
-        let body = limited.await.or(Err(LinkError::Broken))?;
+        let body = limited.await.map_err(|_broken| {
+            let over = Instant::now() >= deadline;
+            if over {
+                LinkError::TimedOut
+            } else {
+                LinkError::Broken
+            }
+        })?;
         if answer.status() == StatusCode::OK {
             return Ok(body);
         }

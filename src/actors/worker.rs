@@ -6,14 +6,20 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use slog::{Logger, o};
 
+use tokio::time::Instant;
+
 use super::health::HealthBoard;
+use super::read_counts::ReadCounts;
 use super::replica::Replica;
 use super::request::Options;
 use super::ring_view::{RingView, View};
+use crate::dynamo::health::Hedge;
 use crate::dynamo::node_id::NodeId;
+use crate::dynamo::quorum::RepairBudget;
 
 /// One read in this many asks every owner, so that repair sees every replica in time.
 const ASK_ALL_EVERY: u64 = 10;
@@ -35,6 +41,10 @@ struct Inner {
     view: RingView,
     quorums: Quorums,
     health: HealthBoard,
+    counts: ReadCounts,
+    hedge: RefCell<Hedge>,
+    repairs: RefCell<RepairBudget>,
+    began: Instant,
     replicas: RefCell<BTreeMap<NodeId, Replica>>,
     connect: Box<dyn Fn(&NodeId) -> Replica>,
     reads: Cell<u64>,
@@ -56,7 +66,7 @@ impl Worker {
     pub fn new(
         view: RingView,
         quorums: Quorums,
-        health: HealthBoard,
+        (health, counts): (HealthBoard, ReadCounts),
         connect: Box<dyn Fn(&NodeId) -> Replica>,
         log: Logger,
     ) -> Self {
@@ -65,6 +75,10 @@ impl Worker {
             view,
             quorums,
             health,
+            counts,
+            hedge: RefCell::default(),
+            repairs: RefCell::default(),
+            began: Instant::now(),
             replicas,
             connect,
             reads,
@@ -92,7 +106,8 @@ impl Worker {
         replica
     }
 
-    /// The nodes in the order to ask them: this one, then the reachable ones, the fastest first.
+    /// The nodes in the order to ask them: this one, then those that do well, the fastest first,
+    /// then the slow ones, then those that do not answer.
     #[must_use]
     pub fn by_preference(&self, nodes: &[NodeId]) -> Vec<NodeId> {
         let me = &self.view().me;
@@ -100,8 +115,14 @@ impl Worker {
             let health = self.0.health.of(id);
             // Coarse steps: noise of microseconds must not pin all load on one node.
             let slowness = health.latency().as_millis() / 4;
-            (id != me, !health.is_reachable(), slowness)
+            (id != me, health.condition(), slowness)
         })
+    }
+
+    /// Whether the node answers in normal time, as far as is known.
+    #[must_use]
+    pub fn prefers(&self, node: &NodeId) -> bool {
+        self.0.health.of(node).is_preferred()
     }
 
     /// The reachable nodes in the order of the ring, then the others: an order that all
@@ -124,9 +145,40 @@ impl Worker {
         asked.unwrap_or(self.0.quorums.write)
     }
 
+    /// What reads did beside reading.
+    #[must_use]
+    pub fn counts(&self) -> &ReadCounts {
+        &self.0.counts
+    }
+
+    /// How long a read waits for a replica before it may ask one more.
+    #[must_use]
+    pub fn hedge_delay(&self) -> Duration {
+        self.0.hedge.borrow().delay()
+    }
+
+    /// Whether a read may ask one replica more than it needs; if so, that is paid for.
+    #[must_use]
+    pub fn may_hedge(&self) -> bool {
+        self.0.hedge.borrow_mut().spend()
+    }
+
+    /// Notes how long a remote replica took to reply to a read.
+    pub fn replied(&self, took: Duration) {
+        self.0.hedge.borrow_mut().note(took);
+    }
+
+    /// Whether so many bytes may be spent on the repair of a replica now; if so, they are.
+    #[must_use]
+    pub fn may_repair(&self, bytes: usize) -> bool {
+        let now = self.0.began.elapsed();
+        self.0.repairs.borrow_mut().spend(now, bytes)
+    }
+
     /// Whether this read is one of those that ask every owner.
     #[must_use]
     pub fn asks_all(&self) -> bool {
+        self.0.hedge.borrow_mut().earn();
         let reads = self.0.reads.get();
         self.0.reads.set(reads.wrapping_add(1));
         reads.is_multiple_of(ASK_ALL_EVERY)

@@ -1,5 +1,6 @@
 //! The pure core: decides, and never waits, logs, or reads a clock.
 
+pub mod health;
 pub mod key;
 pub mod membership;
 pub mod merkle;

@@ -48,8 +48,11 @@ impl Door {
                 mint: peer.recipient(),
             }
         };
-        let (view, health) = (shared.view.clone(), shared.health.clone());
-        let worker = Worker::new(view, shared.quorums, health, Box::new(connect), log);
+        let (view, means) = (
+            shared.view.clone(),
+            (shared.health.clone(), shared.reads.clone()),
+        );
+        let worker = Worker::new(view, shared.quorums, means, Box::new(connect), log);
         let salt = u128::from(random_u64()) << 64 | u128::from(random_u64());
         let (in_flight, background) = (self.in_flight.clone(), shared.background.clone());
         let door = Admission::new(worker, in_flight, self.deadlines, background, salt).start();
