@@ -205,7 +205,7 @@ impl Node {
             ring_keeper,
             clocks: Arc::new(ArcSwapOption::empty()),
             is_ready,
-            proof: PeerProof::of(config.cluster_secret.expose()),
+            proof: PeerProof::of(config.cluster_secret.expose()).shown_by(config.name.clone()),
             log: log.clone(),
         };
         let lifecycle = shared.start_lifecycle(&control, config, (me, past, life, exit));
@@ -213,6 +213,7 @@ impl Node {
         let readiness = shared.start_readiness(&control, config, ready);
         let handoff = shared.start_handoff(&background, lifecycle.clone());
         let giver = shared.start_giver(&background);
+        shared.start_mender(&background);
         lifecycle.do_send(MeetHandoff(handoff.recipient()));
         shared
             .ring_keeper

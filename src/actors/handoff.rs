@@ -97,6 +97,8 @@ enum TransferError {
     RingChanged,
     #[error("an answer was damaged on the way")]
     Damaged,
+    #[error("the owner holds {0} damaged records, which it cannot give")]
+    NotWhole(usize),
     #[error("this node's own store did not take a record")]
     NotStored,
 }
@@ -180,8 +182,10 @@ impl HandoffParts {
             for owner in owners {
                 match self.pull_all(ring, partition, owner).await {
                     Ok(()) => pulled += 1,
-                    Err(TransferError::Link(error)) => debug!(self.log, "an old owner is silent";
-                        "peer" => %owner, "error" => %error),
+                    Err(error @ (TransferError::Link(_) | TransferError::NotWhole(_))) => {
+                        debug!(self.log, "an old owner does not count"; "peer" => %owner,
+                            "error" => %error);
+                    }
                     Err(other) => return Err(other),
                 }
             }
@@ -230,14 +234,15 @@ impl HandoffParts {
         }
     }
 
-    /// One pass over the owner's records; gives how many had something new.
+    /// One pass over the owner's records; gives how many had something new. An owner with damaged
+    /// records gives what it has, and does not count as pulled from.
     async fn pull_once(
         &self,
         ring: &Ring,
         partition: Partition,
         owner: &NodeId,
     ) -> Result<usize, TransferError> {
-        let (mut after, mut missing, mut cost) = (None, 0, FIRST_COST);
+        let (mut after, mut missing, mut cost, mut damaged) = (None, 0, FIRST_COST, 0);
         loop {
             self.background.turn(Kind::Transfers, cost).await;
             let call = PullCall {
@@ -251,11 +256,15 @@ impl HandoffParts {
                 return Err(TransferError::Damaged);
             }
             cost = page.bytes();
+            damaged += page.damaged;
             let last = page.last;
             after = page.records.last().map(|(key, _)| key.clone());
             missing += self.take_in(ring, page).await?;
             if last || after.is_none() {
-                return Ok(missing);
+                return match damaged {
+                    0 => Ok(missing),
+                    damaged => Err(TransferError::NotWhole(damaged)),
+                };
             }
         }
     }

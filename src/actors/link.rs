@@ -25,6 +25,8 @@ type Target = ConnectInfo<Uri>;
 pub const CLUSTER_HEADER: &str = "x-quorate-cluster";
 /// Names the version of the peer protocol.
 pub const PROTOCOL_HEADER: &str = "x-quorate-protocol";
+/// Names the node that calls. Nothing is decided by it.
+pub const FROM_HEADER: &str = "x-quorate-from";
 /// Proves knowledge of the cluster's secret.
 pub const PROOF_HEADER: &str = "x-quorate-proof";
 
@@ -152,6 +154,9 @@ impl Link {
             .timeout(time)
             .insert_header((PROTOCOL_HEADER, PROTOCOL))
             .insert_header((PROOF_HEADER, self.proof.as_str()));
+        if let Some(caller) = self.proof.caller() {
+            request = request.insert_header((FROM_HEADER, caller.as_str()));
+        }
         if let Some(cluster) = cluster {
             request = request.insert_header((CLUSTER_HEADER, cluster.to_string()));
         }

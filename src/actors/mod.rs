@@ -3,6 +3,7 @@
 pub mod admin_handle;
 pub mod admission;
 pub mod background;
+pub mod damage;
 pub mod deferred;
 #[cfg(test)]
 pub(crate) mod fake;
@@ -16,6 +17,7 @@ pub mod life_view;
 pub mod lifecycle;
 pub mod link;
 pub mod local_reader;
+pub mod mender;
 pub mod peer;
 pub mod peer_handle;
 pub mod prober;

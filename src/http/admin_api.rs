@@ -154,6 +154,7 @@ async fn status(api: Api) -> HttpResponse {
             "commits": store.commits,
             "syncs": store.syncs,
             "damaged": store.damaged,
+            "mended": store.mended,
         },
         "reads": api.node.reads(),
         "background": background,

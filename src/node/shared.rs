@@ -16,6 +16,7 @@ use crate::actors::life_view::{LifePublisher, LifeView};
 use crate::actors::lifecycle::{Lifecycle, LifecycleParts, Past};
 use crate::actors::link::Link;
 use crate::actors::local_reader::LocalRecords;
+use crate::actors::mender::{Mender, MenderParts};
 use crate::actors::prober::Prober;
 use crate::actors::read_counts::ReadCounts;
 use crate::actors::readiness_keeper::{ReadinessKeeper, ReadinessParts};
@@ -119,6 +120,21 @@ impl Shared {
             };
             Handoff::new(parts, lifecycle.recipient())
         })
+    }
+
+    pub(super) fn start_mender(&self, thread: &Arbiter) {
+        let shared = self.clone();
+        Mender::start_in_arbiter(&thread.handle(), move |_| {
+            Mender::new(MenderParts {
+                view: shared.view,
+                link: Link::new(shared.proof),
+                records: shared.records,
+                store: shared.store,
+                quorums: shared.quorums,
+                background: shared.background,
+                log: named(&shared.log, "mender"),
+            })
+        });
     }
 
     pub(super) fn start_giver(&self, thread: &Arbiter) -> Addr<Giver> {

@@ -11,11 +11,12 @@ use tokio::time::Instant;
 use super::store::{Entry, Store, presence};
 use crate::actors::replica::{MintReply, Minted, ReplicaMint, ReplicaWrite, Terms};
 use crate::actors::ring_view::View;
+use crate::actors::store_keeper::Recover;
 use crate::dynamo::key::Key;
 use crate::dynamo::quorum::Fault;
 use crate::dynamo::version::{Actor, Decided, Mint, Refused, decide, sync};
 use crate::limits::SIBLINGS_MAX;
-use crate::storage::{Change, Counts, EngineError};
+use crate::storage::{Change, Counts, EngineError, Presence};
 use crate::wire::record::encode_state_record;
 use crate::wire::state::{decode_state, encode_state};
 
@@ -77,7 +78,7 @@ impl From<EngineError> for Stop {
     fn from(error: EngineError) -> Self {
         match error {
             EngineError::Full => Self::Refuse(Fault::StorageFull),
-            EngineError::Broken(_) => Self::Engine(error),
+            EngineError::Damaged(_) | EngineError::Broken(_) => Self::Engine(error),
         }
     }
 }
@@ -104,6 +105,7 @@ impl<'a> Batch<'a> {
     pub(super) fn write(&mut self, write: &ReplicaWrite) -> Result<Answer<()>, EngineError> {
         let admitted = self.admit(&write.key, &write.terms);
         self.on_entry(&write.key, admitted, |batch, entry| {
+            entry.check_whole()?;
             let incoming = decode_state(&write.state).map_err(|why| {
                 error!(batch.store.log, "a replica sent a state that cannot be read";
                     "error.message" => why.to_string());
@@ -112,6 +114,24 @@ impl<'a> Batch<'a> {
             batch.store.heed_amnesia(entry, &incoming.context)?;
             if incoming != entry.state {
                 entry.become_state(sync(&entry.state, &incoming), entry.minted);
+            }
+            Ok(())
+        })
+    }
+
+    /// Puts what other owners hold in the place of a damaged record.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the engine failed; then the batch must not be committed.
+    pub(super) fn recover(&mut self, recover: Recover) -> Result<Answer<()>, EngineError> {
+        let admitted = self.admit(&recover.key, &recover.terms);
+        self.on_entry(&recover.key, admitted, |_, entry| {
+            if entry.damaged {
+                entry.recover(recover.state);
+            } else {
+                // Mended already, or known here from when it was written: it is written once more.
+                entry.become_state(sync(&entry.state, &recover.state), entry.minted);
+                entry.changed = true;
             }
             Ok(())
         })
@@ -157,7 +177,7 @@ impl<'a> Batch<'a> {
                 }
                 Ok(Committed::OnlyMeta)
             }
-            Err(broken @ EngineError::Broken(_)) => Err(broken),
+            Err(broken @ (EngineError::Damaged(_) | EngineError::Broken(_))) => Err(broken),
         }
     }
 
@@ -167,7 +187,11 @@ impl<'a> Batch<'a> {
         let dirty = self.entries.drain().filter(|(_, entry)| entry.changed);
         let mut changes: Vec<Change> = dirty
             .map(|(key, entry)| {
-                counts.shift(entry.was, presence(&entry.state));
+                let is = presence(&entry.state);
+                counts.shift(entry.was, is);
+                if is == Presence::Absent {
+                    return Change::Remove(key.hash().partition(), key);
+                }
                 let encode = || encode_state_record(&entry.state, entry.minted).0;
                 let record = entry.record.unwrap_or_else(encode);
                 Change::Put(key.hash().partition(), key, record)
@@ -221,6 +245,7 @@ impl<'a> Batch<'a> {
     }
 
     fn mint_on(&mut self, entry: &mut Entry, mint: &Mint) -> Result<MintReply, Stop> {
+        entry.check_whole()?;
         let merged = mint.merged.as_ref().map(|merged| &merged.context);
         for heard in merged.into_iter().chain([&mint.seen]) {
             self.store.heed_amnesia(entry, heard)?;

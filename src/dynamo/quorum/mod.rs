@@ -26,6 +26,8 @@ pub enum Fault {
     Postponed,
     /// The replica's disk is full.
     StorageFull,
+    /// The replica's record is damaged: it answers nothing and takes nothing until it is mended.
+    Damaged,
     /// Nothing could be sent.
     Unreachable,
     /// The request was sent and the connection broke.

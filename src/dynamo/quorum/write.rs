@@ -169,6 +169,7 @@ mod tests {
             Fault::Overloaded,
             Fault::Postponed,
             Fault::StorageFull,
+            Fault::Damaged,
             Fault::Unreachable,
             Fault::Broken,
             Fault::TimedOut,
