@@ -174,8 +174,9 @@ fn p10_seed_defect_21_one_paused_node_of_five_is_passed_by_and_comes_back() {
     assert_eq!(read.status, 200, "{read:?}");
 }
 
+/// Seed defect 1: of six nodes one was killed, and eight reads later all were down.
 #[test]
-fn p10_one_killed_node_of_five_is_passed_by_and_comes_back() {
+fn p10_seed_defect_01_one_killed_node_of_five_is_passed_by_and_comes_back() {
     let mut cluster = Cluster::start(5);
     let mut killed = cluster.nodes.pop().unwrap();
     let others: Vec<&Node> = cluster.nodes.iter().collect();
