@@ -28,12 +28,22 @@ pub const MAX_BATCH_OPS: usize = 256;
 /// A message to a peer takes no further operation once it holds so many bytes.
 pub const MAX_BATCH_BYTES: usize = 1024 * 1024;
 
-/// Operations that may wait for one peer on one worker; beyond it they are refused.
+/// The answer to a message of many operations takes no further record once it holds so many bytes;
+/// those without room are asked for again.
+pub const MAX_REPLY_BYTES: usize = 16 * 1024 * 1024;
+
+/// Operations of one kind that may wait for one peer on one worker; beyond it they are refused.
 pub const MAX_PEER_QUEUE: usize = 2048;
 
 /// For how long nothing may have happened to any member until a delete is forgotten, unless the
 /// operator says otherwise.
 pub const TOMBSTONE_GRACE_SECONDS: u32 = 600;
+
+/// Bytes that these may hold; a single longer operation may wait alone.
+pub const MAX_PEER_QUEUE_BYTES: usize = 16 * 1024 * 1024;
+
+/// Batches of one kind that one worker has out to one peer, if all but the last are stuck.
+pub const MAX_PEER_FLIGHTS: usize = 4;
 
 /// The bounds; durations are shown in milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -27,6 +27,7 @@ use crate::actors::life_view::LifePublisher;
 use crate::actors::lifecycle::{self, Lifecycle, MeetHandoff, Past};
 use crate::actors::local_reader::LocalRecords;
 use crate::actors::peer_handle::PeerHandle;
+use crate::actors::read_counts::ReadCounts;
 use crate::actors::readiness_keeper::ReadinessKeeper;
 use crate::actors::reaper::Reaper;
 use crate::actors::ring_keeper::{RestoreError, RingKeeper, Subscribe};
@@ -182,8 +183,14 @@ impl Node {
         let records = LocalRecords::new(engine.clone(), named(log, "local_reader"));
         let store = start_store(&engine, &records, view.clone(), identity, log)?;
         let keeper_log = named(log, "ring_keeper");
-        let data_id = me.member.data_id;
-        let keeper = RingKeeper::restore(&*engine, publisher, data_id, store.clone(), keeper_log)?;
+        let keeper = RingKeeper::restore(
+            &*engine,
+            identity.cluster,
+            publisher,
+            me.member.data_id,
+            store.clone(),
+            keeper_log,
+        )?;
         let (control, background) = (Arbiter::new(), Arbiter::new());
         let ring_keeper = RingKeeper::start_in_arbiter(&control.handle(), |_| keeper);
         let (exit, refused) = mpsc::channel(1);
@@ -193,6 +200,7 @@ impl Node {
             view,
             life: life.view(),
             health: HealthBoard::default(),
+            reads: ReadCounts::default(),
             background: Background::start(&control.handle()),
             quorums: Quorums {
                 read: config.read_quorum.get(),
@@ -203,7 +211,7 @@ impl Node {
             ring_keeper,
             clocks: Arc::new(ArcSwapOption::empty()),
             is_ready,
-            proof: PeerProof::of(config.cluster_secret.expose()),
+            proof: PeerProof::of(config.cluster_secret.expose()).shown_by(config.name.clone()),
             log: log.clone(),
         };
         let lifecycle = shared.start_lifecycle(&control, config, (me, past, life, exit));
@@ -214,6 +222,7 @@ impl Node {
         let entropy = shared.start_entropy(&background);
         shared.start_recovery(&background);
         let reaper = shared.start_reaper(&background, config.tombstone_grace);
+        shared.start_mender(&background);
         lifecycle.do_send(MeetHandoff(handoff.recipient()));
         shared
             .ring_keeper
@@ -293,6 +302,7 @@ impl Node {
             view: shared.view.clone(),
             life: shared.life.clone(),
             health: shared.health.clone(),
+            reads: shared.reads.clone(),
             in_flight,
             background: shared.background.clone(),
             store: shared.store.clone(),

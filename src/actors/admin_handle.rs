@@ -5,10 +5,11 @@ use actix::Addr;
 use super::admission::InFlight;
 use super::anti_entropy::{self, AntiEntropy, EntropyStatus};
 use super::background::Background;
-use super::health::HealthBoard;
+use super::health::{Health, HealthBoard};
 use super::life_view::{Life, LifeView};
 use super::local_reader::LocalRecords;
 use super::peer_handle::GoingDown;
+use super::read_counts::{ReadCounts, ReadTotals};
 use super::reaper::{self, Reaper, ReapingStatus};
 use super::ring_view::{RingView, View};
 use super::store_keeper::{GetLeaves, GetRoots, GetStatus, StoreKeeper, StoreStatus};
@@ -30,6 +31,8 @@ pub struct AdminHandle {
     pub life: LifeView,
     /// Whom it reaches.
     pub health: HealthBoard,
+    /// What its reads did beside reading.
+    pub reads: ReadCounts,
     /// Its client requests.
     pub in_flight: InFlight,
     /// Its work in the background.
@@ -112,10 +115,16 @@ impl AdminHandle {
         leaves.or(Err(GoingDown))
     }
 
-    /// Whether this node reaches the other; itself it always does.
+    /// What reads did beside reading.
     #[must_use]
-    pub fn reaches(&self, id: &NodeId) -> bool {
-        *id == self.view.load().me || self.health.of(id).is_reachable()
+    pub fn reads(&self) -> ReadTotals {
+        self.reads.totals()
+    }
+
+    /// How another node does, as this one sees it; none for this node itself.
+    #[must_use]
+    pub fn health_of(&self, id: &NodeId) -> Option<std::sync::Arc<Health>> {
+        (*id != self.view.load().me).then(|| self.health.of(id))
     }
 
     /// How far a member has come, as far as the ring tells.

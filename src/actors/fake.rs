@@ -9,13 +9,15 @@ use slog::{Discard, Logger, o};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
+use super::background::tests::background;
 use super::health::HealthBoard;
+use super::read_counts::ReadCounts;
 use super::replica::{MintReply, Minted, ReadReply, Replica, ReplicaMint, ReplicaRead};
 use super::replica::{ReplicaWrite, Terms};
 use super::request::{Options, Read, Write};
 use super::ring_view::tests::{id, ring};
 use super::ring_view::{RingPublisher, View};
-use super::worker::{Quorums, Worker};
+use super::worker::{Means, Quorums, Worker};
 use crate::dynamo::key::Key;
 use crate::dynamo::node_id::{Incarnation, NodeId};
 use crate::dynamo::quorum::Fault;
@@ -112,7 +114,17 @@ impl Stage {
         let health = HealthBoard::default();
         let quorums = Quorums { read: 2, write: 2 };
         let (view, board) = (publisher.view(), health.clone());
-        let worker = Worker::new(view, quorums, board, Box::new(connect), quiet());
+        let worker = Worker::new(
+            view,
+            quorums,
+            Means {
+                health: board,
+                counts: ReadCounts::default(),
+                background: background(),
+            },
+            Box::new(connect),
+            quiet(),
+        );
         let stage = Self {
             worker,
             health,

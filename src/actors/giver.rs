@@ -86,9 +86,11 @@ impl Giver {
             .and_then(|key| Key::new(key.into_vec().into()).ok());
         let limit = call.limit.clamp(1, 4096);
         let mut page = self.records.scan(partition, after.as_ref(), limit)?;
+        let mut damaged = page.damaged;
         // Damaged records are left out; a page without any other would read as the end.
         while page.entries.is_empty() && page.next_after.is_some() {
             page = (self.records).scan(partition, page.next_after.as_ref(), limit)?;
+            damaged += page.damaged;
         }
         let (mut records, mut bytes) = (Vec::new(), 0);
         let mut last = page.next_after.is_none();
@@ -103,7 +105,10 @@ impl Giver {
                 ByteBuf::from(state.to_vec()),
             ));
         }
-        Ok(PullReply::new(records, last))
+        Ok(PullReply {
+            damaged,
+            ..PullReply::new(records, last)
+        })
     }
 }
 

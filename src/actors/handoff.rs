@@ -159,8 +159,10 @@ impl HandoffParts {
                         pulled += 1;
                         whole += usize::from(from.whole);
                     }
-                    Err(TransferError::Link(error)) => debug!(self.log, "an old owner is silent";
-                        "peer" => %owner, "error" => %error),
+                    Err(error @ (TransferError::Link(_) | TransferError::NotWhole(_))) => {
+                        debug!(self.log, "an old owner does not count"; "peer" => %owner,
+                            "error" => %error);
+                    }
                     Err(other) => return Err(other),
                 }
             }

@@ -10,6 +10,7 @@ use awc::error::{ConnectError, SendRequestError};
 use awc::http::StatusCode;
 use awc::http::Uri;
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use crate::dynamo::quorum::Fault;
 use crate::dynamo::ring::ClusterId;
@@ -24,6 +25,8 @@ type Target = ConnectInfo<Uri>;
 pub const CLUSTER_HEADER: &str = "x-quorate-cluster";
 /// Names the version of the peer protocol.
 pub const PROTOCOL_HEADER: &str = "x-quorate-protocol";
+/// Names the node that calls. Nothing is decided by it.
+pub const FROM_HEADER: &str = "x-quorate-from";
 /// Proves knowledge of the cluster's secret.
 pub const PROOF_HEADER: &str = "x-quorate-proof";
 
@@ -110,7 +113,8 @@ impl Link {
     }
 
     /// Posts a message and gives the answer's body. A connection that the other side had closed
-    /// is replaced once: every message between nodes may be delivered twice.
+    /// is replaced once: every message between nodes may be delivered twice. Both attempts together
+    /// take no longer than the time.
     ///
     /// # Errors
     /// [`LinkError`].
@@ -122,14 +126,17 @@ impl Link {
         cluster: Option<ClusterId>,
         time: Duration,
     ) -> Result<Bytes, LinkError> {
-        let body = Bytes::from(body);
-        match self
-            .post_once(address, path, body.clone(), cluster, time)
-            .await
-        {
-            Err(LinkError::Broken) => self.post_once(address, path, body, cluster, time).await,
-            other => other,
+        let (body, deadline) = (Bytes::from(body), Instant::now() + time);
+        let first = self.post_once(address, path, body.clone(), cluster, time);
+        let broken = match first.await {
+            Err(LinkError::Broken) => LinkError::Broken,
+            other => return other,
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(broken);
         }
+        self.post_once(address, path, body, cluster, left).await
     }
 
     async fn post_once(
@@ -140,12 +147,16 @@ impl Link {
         cluster: Option<ClusterId>,
         time: Duration,
     ) -> Result<Bytes, LinkError> {
+        let deadline = Instant::now() + time;
         let mut request = self
             .client
             .post(format!("http://{address}{path}"))
             .timeout(time)
             .insert_header((PROTOCOL_HEADER, PROTOCOL))
             .insert_header((PROOF_HEADER, self.proof.as_str()));
+        if let Some(caller) = self.proof.caller() {
+            request = request.insert_header((FROM_HEADER, caller.as_str()));
+        }
         if let Some(cluster) = cluster {
             request = request.insert_header((CLUSTER_HEADER, cluster.to_string()));
         }
@@ -154,7 +165,14 @@ impl Link {
             .await
             .map_err(|error| link_error(&error))?;
         let limited = answer.body().limit(MAX_PEER_MESSAGE_BYTES);
-        let body = limited.await.or(Err(LinkError::Broken))?;
+        let body = limited.await.map_err(|_broken| {
+            let over = Instant::now() >= deadline;
+            if over {
+                LinkError::TimedOut
+            } else {
+                LinkError::Broken
+            }
+        })?;
         if answer.status() == StatusCode::OK {
             return Ok(body);
         }

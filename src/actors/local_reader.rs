@@ -2,26 +2,36 @@
 //! writer, and see everything that was acknowledged.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use actix::{Actor, Context, Handler};
 use bytes::Bytes;
 use slog::{Logger, error, warn};
 use tokio::time::Instant;
 
+use crate::actors::damage::DamageBoard;
 use crate::actors::replica::{ReadReply, ReplicaRead};
 use crate::actors::ring_view::{RingView, View};
 use crate::dynamo::key::{Key, Partition};
 use crate::dynamo::quorum::Fault;
 use crate::storage::{Engine, EngineError};
-use crate::wire::record::{Record, RecordError, decode_record};
+use crate::wire::record::{Record, decode_record};
 
-/// This node's records, for reading. Cheap to clone; the clones count damage together.
+/// This node's records, for reading. Cheap to clone; the clones know of damage together.
 #[derive(Clone)]
 pub struct LocalRecords {
     engine: Arc<dyn Engine>,
-    damaged: Arc<AtomicU64>,
+    damage: DamageBoard,
     log: Logger,
+}
+
+/// What the engine holds under a key.
+pub(super) enum Stored {
+    /// Nothing.
+    Absent,
+    /// A record.
+    Whole(Record),
+    /// Something that is not what was written.
+    Damaged,
 }
 
 /// Some records of a partition.
@@ -29,6 +39,8 @@ pub struct LocalRecords {
 pub struct Page {
     /// Keys and encoded states, in key order. Damaged records are left out.
     pub entries: Vec<(Key, Bytes)>,
+    /// How many damaged records were left out.
+    pub damaged: usize,
     /// Where the next page begins: after this key. `None` when this was the last page.
     pub next_after: Option<Key>,
 }
@@ -45,33 +57,32 @@ impl LocalRecords {
     pub fn new(engine: Arc<dyn Engine>, log: Logger) -> Self {
         Self {
             engine,
-            damaged: Arc::default(),
+            damage: DamageBoard::default(),
             log,
         }
     }
 
-    /// Answers a replica's read. A damaged record reads as missing, so that repair replaces it.
+    /// Answers a replica's read. A damaged record is a fault: what it held may be what the reader
+    /// must not miss.
     ///
     /// # Errors
     /// What [`View::admit_read`] refuses; [`Fault::Overloaded`] when the deadline has passed;
-    /// [`Fault::Broken`] when the engine cannot tell.
+    /// [`Fault::Damaged`]; [`Fault::Broken`] when the engine cannot tell.
     pub fn read(&self, view: &View, read: &ReplicaRead) -> Result<ReadReply, Fault> {
         if read.terms.deadline <= Instant::now() {
             return Err(Fault::Overloaded);
         }
         let partition = read.key.hash().partition();
         view.admit_read(partition, &read.terms)?;
-        let (record, _) = self.engine_said(self.record(partition, &read.key))?;
-        Ok(record.map(|record| record.state))
+        self.state(partition, &read.key)
     }
 
-    /// This node's own state of a key, whatever the ring says, encoded; for operators.
+    /// This node's own state of a key, whatever the ring says, encoded.
     ///
     /// # Errors
-    /// [`Fault::Broken`] when the engine cannot tell.
+    /// [`Fault::Damaged`]; [`Fault::Broken`] when the engine cannot tell.
     pub fn peek(&self, key: &Key) -> Result<ReadReply, Fault> {
-        let (record, _) = self.engine_said(self.record(key.hash().partition(), key))?;
-        Ok(record.map(|record| record.state))
+        self.state(key.hash().partition(), key)
     }
 
     /// Whether anything is kept here for another node.
@@ -86,7 +97,7 @@ impl LocalRecords {
     /// At most `limit` records of a partition, in key order, after the given key.
     ///
     /// # Errors
-    /// [`Fault::Broken`] when the engine cannot tell.
+    /// [`Fault::Damaged`], [`Fault::Broken`] when the engine cannot tell.
     pub fn scan(
         &self,
         partition: Partition,
@@ -96,62 +107,83 @@ impl LocalRecords {
         let found = self.engine_said(self.engine.page(partition, after, limit))?;
         let full = found.len() == limit;
         let next_after = found.last().filter(|_| full).map(|(key, _)| key.clone());
-        let readable = found.into_iter().filter_map(|(key, record)| {
-            let record = self.undamaged(&key, decode_record(record))?;
-            Some((key, record.state))
-        });
+        let (mut entries, mut damaged) = (Vec::with_capacity(found.len()), 0);
+        for (key, record) in found {
+            match decode_record(record) {
+                Ok(record) => entries.push((key, record.state)),
+                Err(why) => {
+                    self.note_damage(&key, &why);
+                    damaged += 1;
+                }
+            }
+        }
         Ok(Page {
-            entries: readable.collect(),
+            entries,
+            damaged,
             next_after,
         })
     }
 
-    /// The record of a key; none if there is none, or none that can be read, which the second
-    /// result tells.
+    /// The record of a key.
     ///
     /// # Errors
     /// [`EngineError`] when the engine cannot tell.
-    pub(super) fn record(
-        &self,
-        partition: Partition,
-        key: &Key,
-    ) -> Result<(Option<Record>, bool), EngineError> {
-        let found = self.engine.get(partition, key)?;
-        let present = found.is_some();
-        let record = found.and_then(|record| self.undamaged(key, decode_record(record)));
-        let damaged = present && record.is_none();
-        Ok((record, damaged))
+    pub(super) fn record(&self, partition: Partition, key: &Key) -> Result<Stored, EngineError> {
+        let record = match self.engine.get(partition, key) {
+            Ok(None) => return Ok(Stored::Absent),
+            Ok(Some(record)) => record,
+            Err(EngineError::Damaged(why)) => {
+                self.note_damage(key, &*why);
+                return Ok(Stored::Damaged);
+            }
+            Err(other @ (EngineError::Full | EngineError::Broken(_))) => return Err(other),
+        };
+        Ok(self.opened(key, record))
     }
 
-    /// Counts and reports a record that cannot be read.
+    /// The parts of a record, if it is what was written.
+    pub(super) fn opened(&self, key: &Key, record: Bytes) -> Stored {
+        match decode_record(record) {
+            Ok(record) => Stored::Whole(record),
+            Err(why) => {
+                self.note_damage(key, &why);
+                Stored::Damaged
+            }
+        }
+    }
+
+    fn state(&self, partition: Partition, key: &Key) -> Result<ReadReply, Fault> {
+        match self.engine_said(self.record(partition, key))? {
+            Stored::Absent => Ok(None),
+            Stored::Whole(record) => Ok(Some(record.state)),
+            Stored::Damaged => Err(Fault::Damaged),
+        }
+    }
+
+    /// Notes a record that cannot be read; counted and logged when it is met for the first time.
     pub(super) fn note_damage(&self, key: &Key, why: &dyn std::error::Error) {
-        self.damaged.fetch_add(1, Ordering::Relaxed);
-        warn!(self.log, "a record is damaged and counts as missing";
-            "quorate.partition" => key.hash().partition().number(),
-            "quorate.key_hash" => format!("{:016x}", key.hash().as_u64()),
-            "error.message" => why.to_string());
+        if self.damage.met(key) {
+            warn!(self.log, "a record is damaged; the other owners are asked for it";
+                "quorate.partition" => key.hash().partition().number(),
+                "quorate.key_hash" => format!("{:016x}", key.hash().as_u64()),
+                "error.message" => why.to_string());
+        }
     }
 
-    /// How many times a damaged record was met.
+    /// The damaged records met so far.
     #[must_use]
-    pub fn damaged(&self) -> u64 {
-        self.damaged.load(Ordering::Relaxed)
-    }
-
-    /// The record, unless it cannot be read, which is counted and reported.
-    pub(super) fn undamaged(
-        &self,
-        key: &Key,
-        record: Result<Record, RecordError>,
-    ) -> Option<Record> {
-        record.inspect_err(|why| self.note_damage(key, why)).ok()
+    pub fn damage(&self) -> &DamageBoard {
+        &self.damage
     }
 
     fn engine_said<T>(&self, result: Result<T, EngineError>) -> Result<T, Fault> {
         result.map_err(|why| {
             error!(self.log, "a read of the storage engine failed";
                 "error.message" => why.to_string());
-            Fault::Broken
+            match why {
+                EngineError::Damaged(_) => Fault::Damaged,
+                EngineError::Full | EngineError::Broken(_) => Fault::Broken,
+            }
         })
     }
 }

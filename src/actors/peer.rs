@@ -1,40 +1,38 @@
 //! One other node, as a replica. Operations that arrive while a batch is in flight are sent
 //! together as the next one: no timer, no added wait when idle, few calls when busy.
 //!
-//! Reads have a lane of their own, because a batch of writes is answered only after a sync.
+//! Reads have a lane of their own, because a batch of writes is answered only after a sync. While
+//! anything is out, a look every now and then answers what has waited until its deadline, sends
+//! past a batch that is stuck, and gives up what is stuck at a node that does not answer at all.
 
+mod exchange;
+mod lane;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::{
-    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, ResponseFuture,
-    WrapFuture,
+    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, WrapFuture,
 };
-use bytes::Bytes;
-use slog::{Logger, debug};
-use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use slog::Logger;
+use tokio::time::Instant;
 
-use super::deferred::{Deferred, Reply};
+use self::lane::{Lane, Queued, ReplyTo};
+use super::deferred::Deferred;
 use super::health::Health;
-use super::link::{Link, LinkError};
-use super::replica::{MintReply, Minted, ReadReply, ReplicaMint, ReplicaRead, ReplicaWrite, Terms};
-use super::ring_keeper::{InstallRing, RingKeeper};
+use super::link::Link;
+use super::replica::{MintReply, ReadReply, ReplicaMint, ReplicaRead, ReplicaWrite};
+use super::ring_keeper::RingKeeper;
 use super::ring_view::RingView;
-use crate::dynamo::key::Key;
+use crate::dynamo::health::Call;
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::quorum::Fault;
-use crate::dynamo::ring::ClusterId;
-use crate::limits::{MAX_BATCH_BYTES, MAX_BATCH_OPS, MAX_PEER_QUEUE};
-use crate::wire::peer::{Action, Batch, BatchReply, Done, Op};
-use crate::wire::ring::{decode_ring, encode_ring};
+use crate::wire::peer::Action;
 
-/// How long the exchange of a ring may take, beside an operation.
-const RING_TIME: Duration = Duration::from_secs(1);
+/// Between two looks at what is out; deadlines are kept to this.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Everything a peer needs besides its name.
 #[derive(Debug, Clone)]
@@ -58,32 +56,9 @@ pub struct Peer {
     reads: Lane,
     writes: Lane,
     flush_is_due: bool,
-}
-
-/// Operations that travel together, one batch at a time: more would only make the batches smaller.
-#[derive(Debug, Default)]
-struct Lane {
-    queue: VecDeque<Queued>,
-    is_busy: bool,
-}
-
-/// Gives one of the two lanes of a peer.
-type Pick = fn(&mut Peer) -> &mut Lane;
-
-#[derive(Debug)]
-struct Queued {
-    key: Key,
-    action: Action,
-    terms: Terms,
-    reply: ReplyTo,
-}
-
-/// Whom to give the outcome.
-#[derive(Debug)]
-enum ReplyTo {
-    Read(Reply<Result<ReadReply, Fault>>),
-    Write(Reply<Result<(), Fault>>),
-    Mint(oneshot::Sender<Result<MintReply, Fault>>),
+    look_is_due: bool,
+    /// What this peer has added to [`Health::queued`].
+    shown: usize,
 }
 
 /// Sends what is queued, once the mailbox has been emptied into the queue.
@@ -102,223 +77,88 @@ impl Peer {
             reads: Lane::default(),
             writes: Lane::default(),
             flush_is_due: false,
+            look_is_due: false,
+            shown: 0,
         }
     }
 
-    fn enqueue(&mut self, pick: Pick, queued: Queued, ctx: &mut Context<Self>) {
-        let queue = &mut pick(self).queue;
-        if queue.len() >= MAX_PEER_QUEUE {
-            return queued.reply.give(Err(Fault::Overloaded));
+    fn lane(&mut self, call: Call) -> &mut Lane {
+        match call {
+            Call::Light => &mut self.reads,
+            Call::Durable => &mut self.writes,
         }
-        queue.push_back(queued);
+    }
+
+    fn enqueue(&mut self, call: Call, queued: Queued, ctx: &mut Context<Self>) {
+        let reachable = self.health.is_reachable();
+        let lane = self.lane(call);
+        // What is out tells soon enough whether it has come back.
+        if !reachable && lane.is_stalled(Instant::now()) {
+            return queued.reply.give(Err(Fault::Unreachable));
+        }
+        lane.push(queued);
         if !self.flush_is_due {
             self.flush_is_due = true;
             ctx.notify(Flush);
         }
     }
 
-    fn send_next(&mut self, pick: Pick, ctx: &mut Context<Self>) {
-        let lane = pick(self);
-        if lane.is_busy {
-            return;
-        }
-        let batch = lane.next_batch();
-        let Some(epoch) = batch.first().map(|queued| queued.terms.epoch) else {
+    fn send_next(&mut self, call: Call, ctx: &mut Context<Self>) {
+        let Some(departure) = self.lane(call).depart(Instant::now()) else {
             return;
         };
-        lane.is_busy = true;
-        let sent = self.exchange(epoch, batch).into_actor(self);
-        ctx.spawn(sent.map(move |(), act, ctx| {
-            pick(act).is_busy = false;
-            act.send_next(pick, ctx);
-        }));
-    }
-
-    fn exchange(&self, epoch: u64, batch: Vec<Queued>) -> impl Future<Output = ()> + use<> {
-        let (parts, id, health) = (self.parts.clone(), self.id.clone(), self.health.clone());
-        async move {
-            let started = Instant::now();
-            let mut ops = Vec::with_capacity(batch.len());
-            let mut replies = Vec::with_capacity(batch.len());
-            let mut left = Duration::ZERO;
-            for queued in batch {
-                let (key, action, terms) = (queued.key, queued.action, queued.terms);
-                let op_left = terms.deadline.saturating_duration_since(started);
-                left = left.max(op_left);
-                ops.push(Op {
-                    key,
-                    set: terms.set,
-                    left: op_left,
-                    action,
-                });
-                replies.push(queued.reply);
-            }
-            let batch = Batch { epoch, ops };
-            let outcome = parts.send(&id, &batch, left).await;
-            match &outcome {
-                Ok(_) => health.answered(started.elapsed()),
-                Err(_) => health.failed(),
-            }
-            let results = outcome.unwrap_or_else(|error| {
-                debug!(parts.log, "a batch failed"; "peer" => %id, "error" => %error);
-                vec![Err(Fault::from(&error)); replies.len()]
+        let (parts, id, attempt) = (
+            self.parts.clone(),
+            self.id.clone(),
+            self.health.attempt(call),
+        );
+        let (number, batch, deadline) = (departure.number, departure.batch, departure.deadline);
+        let sent = async move {
+            let results = parts.exchange(&id, &batch, deadline, attempt).await;
+            (batch, results)
+        };
+        let landed = sent
+            .into_actor(self)
+            .map(move |(batch, results), act, ctx| {
+                act.lane(call).land(number, batch, results);
+                act.send_next(call, ctx);
+                act.show_depth();
             });
-            for (reply, result) in replies.into_iter().zip(results) {
-                reply.give(result);
+        ctx.spawn(landed);
+        self.look_later(ctx);
+    }
+
+    fn look_later(&mut self, ctx: &mut Context<Self>) {
+        if !self.look_is_due {
+            self.look_is_due = true;
+            ctx.run_later(LOOK_EVERY, |act, ctx| {
+                act.look_is_due = false;
+                act.look(ctx);
+            });
+        }
+    }
+
+    /// Keeps deadlines, and does not let what is stuck hold up the rest.
+    fn look(&mut self, ctx: &mut Context<Self>) {
+        let (now, reachable) = (Instant::now(), self.health.is_reachable());
+        for call in [Call::Light, Call::Durable] {
+            let lane = self.lane(call);
+            lane.expire(now);
+            if !reachable && lane.is_stalled(now) {
+                lane.give_up(now);
             }
+            self.send_next(call, ctx);
         }
-    }
-}
-
-impl Lane {
-    /// Takes from the queue what fits into one message: operations of one epoch whose answer is
-    /// still of use.
-    fn next_batch(&mut self) -> Vec<Queued> {
-        let now = Instant::now();
-        let (mut batch, mut bytes) = (Vec::new(), 0);
-        while let Some(next) = self.queue.front() {
-            let same = batch
-                .first()
-                .is_none_or(|q: &Queued| q.terms.epoch == next.terms.epoch);
-            if !same || batch.len() >= MAX_BATCH_OPS || bytes >= MAX_BATCH_BYTES {
-                break;
-            }
-            let Some(next) = self.queue.pop_front() else {
-                break;
-            };
-            if next.terms.deadline > now {
-                bytes += next.action.size();
-                batch.push(next);
-            } else {
-                next.reply.give(Err(Fault::TimedOut));
-            }
-        }
-        batch
-    }
-}
-
-impl ReplyTo {
-    /// An answer to another question than the one asked is none.
-    fn give(self, outcome: Result<Done, Fault>) {
-        match self {
-            Self::Read(reply) => reply.send(match outcome {
-                Ok(Done::Read(state)) => Ok(state),
-                other => Err(other.err().unwrap_or(Fault::Broken)),
-            }),
-            Self::Write(reply) => reply.send(match outcome {
-                Ok(Done::Written) => Ok(()),
-                other => Err(other.err().unwrap_or(Fault::Broken)),
-            }),
-            // Whoever asked may have asked the next owner meanwhile.
-            Self::Mint(reply) => drop(reply.send(outcome.and_then(mint_reply))),
-        }
-    }
-}
-
-fn mint_reply(done: Done) -> Result<MintReply, Fault> {
-    match done {
-        Done::Minted(state, answer, siblings) => Ok(MintReply::Minted(Minted {
-            state,
-            answer,
-            siblings,
-        })),
-        Done::AlreadyExists(state) => Ok(MintReply::AlreadyExists(state)),
-        Done::NothingToDelete(state) => Ok(MintReply::NothingToDelete(state)),
-        Done::TooManySiblings(state) => Ok(MintReply::TooManySiblings(state)),
-        Done::RequestReused => Ok(MintReply::RequestReused),
-        Done::Read(_) | Done::Written => Err(Fault::Broken),
-    }
-}
-
-impl PeerParts {
-    /// Sends a batch; when the two nodes are at different epochs, the one behind gets the ring.
-    async fn send(
-        &self,
-        id: &NodeId,
-        batch: &Batch,
-        time: Duration,
-    ) -> Result<Vec<Result<Done, Fault>>, LinkError> {
-        let reply = self.send_once(id, batch, time).await?;
-        // What was done is done, whatever becomes of the rings.
-        if reply.epoch > batch.epoch
-            && let Err(error) = self.fetch_ring(id).await
-        {
-            debug!(self.log, "a newer ring was not fetched"; "peer" => %id, "error" => %error);
-        }
-        let behind = |result: &Result<Done, Fault>| matches!(result, Err(Fault::RingBehind));
-        if !reply.results.iter().any(behind) || !self.push_ring(id).await {
-            return Ok(reply.results);
-        }
-        let again = match self.send_once(id, batch, time).await {
-            Ok(again) => again.results,
-            Err(error) => vec![Err(Fault::from(&error)); reply.results.len()],
-        };
-        let both = reply.results.into_iter().zip(again);
-        Ok(both
-            .map(|(first, again)| if behind(&first) { again } else { first })
-            .collect())
-    }
-
-    async fn send_once(
-        &self,
-        id: &NodeId,
-        batch: &Batch,
-        time: Duration,
-    ) -> Result<BatchReply, LinkError> {
-        let body = batch.encode().or(Err(LinkError::Unreachable))?;
-        let answer = self.post(id, "/peer/v1/batch", body, time).await?;
-        let reply = BatchReply::decode(&answer).or(Err(LinkError::Broken))?;
-        if reply.results.len() == batch.ops.len() {
-            Ok(reply)
-        } else {
-            Err(LinkError::Broken)
+        self.show_depth();
+        if !self.reads.is_idle() || !self.writes.is_idle() {
+            self.look_later(ctx);
         }
     }
 
-    async fn fetch_ring(&self, id: &NodeId) -> Result<(), LinkError> {
-        let answer = self
-            .post(id, "/peer/v1/ring/get", Vec::new(), RING_TIME)
-            .await?;
-        let ring = decode_ring(&answer).or(Err(LinkError::Broken))?;
-        match self.ring_keeper.send(InstallRing(ring)).await {
-            Ok(Ok(_epoch)) => Ok(()),
-            Ok(Err(refused)) => {
-                debug!(self.log, "a peer's ring was refused"; "peer" => %id, "why" => ?refused);
-                Ok(())
-            }
-            Err(_closed) => Err(LinkError::Broken),
-        }
-    }
-
-    /// Whether the node has taken the ring in force here.
-    async fn push_ring(&self, id: &NodeId) -> bool {
-        let ring = self.view.load().ring.clone();
-        let Some(Ok(body)) = ring.map(|ring| encode_ring(&ring)) else {
-            return false;
-        };
-        let pushed = self.post(id, "/peer/v1/ring", body, RING_TIME).await;
-        if let Err(error) = &pushed {
-            debug!(self.log, "a ring was not taken"; "peer" => %id, "error" => %error);
-        }
-        pushed.is_ok()
-    }
-
-    async fn post(
-        &self,
-        id: &NodeId,
-        path: &str,
-        body: Vec<u8>,
-        time: Duration,
-    ) -> Result<Bytes, LinkError> {
-        let view = self.view.load();
-        let ring = view.ring.as_ref();
-        let member = ring
-            .and_then(|ring| ring.member(id))
-            .ok_or(LinkError::Unreachable)?;
-        let cluster: Option<ClusterId> = ring.map(|ring| ring.cluster);
-        self.link
-            .post(&member.addresses.peer, path, body, cluster, time)
-            .await
+    fn show_depth(&mut self) {
+        let depth = self.reads.depth() + self.writes.depth();
+        self.health.requeued(self.shown, depth);
+        self.shown = depth;
     }
 }
 
@@ -331,12 +171,11 @@ impl Handler<Flush> for Peer {
 
     fn handle(&mut self, _: Flush, ctx: &mut Self::Context) {
         self.flush_is_due = false;
-        self.send_next(|peer| &mut peer.reads, ctx);
-        self.send_next(|peer| &mut peer.writes, ctx);
+        self.send_next(Call::Light, ctx);
+        self.send_next(Call::Durable, ctx);
+        self.show_depth();
     }
 }
-
-// Whoever reads or writes has a deadline of its own, and it is that of the operation.
 
 impl Handler<ReplicaRead> for Peer {
     type Result = Deferred<Result<ReadReply, Fault>>;
@@ -349,7 +188,7 @@ impl Handler<ReplicaRead> for Peer {
             terms: msg.terms,
             reply: ReplyTo::Read(reply),
         };
-        self.enqueue(|peer| &mut peer.reads, queued, ctx);
+        self.enqueue(Call::Light, queued, ctx);
         deferred
     }
 }
@@ -365,30 +204,23 @@ impl Handler<ReplicaWrite> for Peer {
             terms: msg.terms,
             reply: ReplyTo::Write(reply),
         };
-        self.enqueue(|peer| &mut peer.writes, queued, ctx);
+        self.enqueue(Call::Durable, queued, ctx);
         deferred
     }
 }
 
 impl Handler<ReplicaMint> for Peer {
-    type Result = ResponseFuture<Result<MintReply, Fault>>;
+    type Result = Deferred<Result<MintReply, Fault>>;
 
-    /// Other than the rest, a mint must be given up in time for the next owner to be asked.
     fn handle(&mut self, msg: ReplicaMint, ctx: &mut Self::Context) -> Self::Result {
-        let (reply, outcome) = oneshot::channel();
+        let (reply, deferred) = Deferred::new();
         let queued = Queued {
             key: msg.key,
             action: Action::Mint(msg.mint),
             terms: msg.terms,
             reply: ReplyTo::Mint(reply),
         };
-        self.enqueue(|peer| &mut peer.writes, queued, ctx);
-        Box::pin(async move {
-            match timeout_at(msg.terms.deadline, outcome).await {
-                Ok(Ok(outcome)) => outcome,
-                Ok(Err(_dropped)) => Err(Fault::Broken),
-                Err(_elapsed) => Err(Fault::TimedOut),
-            }
-        })
+        self.enqueue(Call::Durable, queued, ctx);
+        deferred
     }
 }

@@ -17,6 +17,7 @@ use crate::dynamo::membership::lifecycle::Founding;
 use crate::dynamo::membership::promise::{AcceptReply, PredictReply};
 use crate::dynamo::quorum::Fault;
 use crate::dynamo::ring::{ClusterId, Ring};
+use crate::limits::MAX_REPLY_BYTES;
 use crate::wire::hello::{FoundReply, HelloCall, HelloReply};
 use crate::wire::membership::{AcceptCall, PredictCall};
 use crate::wire::peer::{Action, Batch, BatchReply, Done, Op};
@@ -52,6 +53,26 @@ pub struct PeerHandle {
 #[error("this node is going down")]
 pub struct GoingDown;
 
+/// A result of this size is given whatever else the answer holds.
+const SMALL_REPLY: usize = 32 * 1024;
+
+/// What an answer has taken so far.
+#[derive(Debug, Default)]
+struct Room {
+    taken: usize,
+}
+
+impl Room {
+    fn is_full(&self) -> bool {
+        self.taken >= MAX_REPLY_BYTES
+    }
+
+    fn hold(&mut self, done: Result<Done, Fault>) -> Result<Done, Fault> {
+        self.taken += done.as_ref().map_or(0, Done::size);
+        done
+    }
+}
+
 impl PeerHandle {
     /// The cluster that this node belongs to, if it does.
     #[must_use]
@@ -59,14 +80,15 @@ impl PeerHandle {
         self.view.load().ring.as_ref().map(|ring| ring.cluster)
     }
 
-    /// Does what a batch asks, and gives one result an operation.
+    /// Does what a batch asks, and gives one result an operation, as far as one answer can hold
+    /// them: reads beyond that are [`Fault::Postponed`].
     ///
     /// # Errors
     /// [`GoingDown`].
     pub async fn batch(&self, batch: Batch) -> Result<BatchReply, GoingDown> {
         let (now, view) = (Instant::now(), self.view.load());
         let mut results: Vec<Option<Result<Done, Fault>>> = Vec::with_capacity(batch.ops.len());
-        let mut ops = Vec::new();
+        let (mut ops, mut room) = (Vec::new(), Room::default());
         for Op {
             key,
             set,
@@ -80,9 +102,11 @@ impl PeerHandle {
                 deadline: now + left,
             };
             results.push(match action {
+                Action::Read if room.is_full() => Some(Err(Fault::Postponed)),
                 Action::Read => {
                     let read = ReplicaRead { key, terms };
-                    Some(self.records.read(&view, &read).map(Done::Read))
+                    let done = self.records.read(&view, &read).map(Done::Read);
+                    Some(room.hold(done))
                 }
                 Action::Write(state) => {
                     ops.push(StoreOp::Write(ReplicaWrite { key, state, terms }));
@@ -99,7 +123,12 @@ impl PeerHandle {
         } else {
             self.store.send(Apply { ops }).await.or(Err(GoingDown))?
         };
-        let mut stored = stored.into_iter().map(|reply| reply.map(done));
+        let stored = stored.into_iter().map(|reply| reply.map(done));
+        // Unlike a read, a mint that is done cannot be asked for again; it was doubtful before.
+        let mut stored = stored.map(|done| match done {
+            Ok(done) if room.is_full() && done.size() > SMALL_REPLY => Err(Fault::Broken),
+            done => room.hold(done),
+        });
         let results = results
             .into_iter()
             .map(|read| read.or_else(|| stored.next()).unwrap_or(Err(Fault::Broken)));
@@ -254,5 +283,49 @@ fn done(reply: StoreReply) -> Done {
         StoreReply::Minted(MintReply::NothingToDelete(state)) => Done::NothingToDelete(state),
         StoreReply::Minted(MintReply::TooManySiblings(state)) => Done::TooManySiblings(state),
         StoreReply::Minted(MintReply::RequestReused) => Done::RequestReused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::actors::fake::{key, state};
+    use crate::actors::fake_node::{FakeNode, ring_of};
+    use crate::dynamo::ring::OwnerSet;
+    use crate::dynamo::version::{Body, State};
+
+    /// 256 reads of a mebibyte each were more than a message may hold, and all of them failed.
+    #[actix::test]
+    async fn an_answer_holds_so_many_bytes_and_postpones_the_rest() {
+        let node = FakeNode::new("a");
+        node.install(ring_of(&[("a", "127.0.0.1:1")], &["a"], None))
+            .await;
+        let mut large: State = state(&[7]);
+        let value = format!("\"{}\"", "x".repeat(MAX_REPLY_BYTES / 4));
+        large.siblings[0].body = Body::Value(value.into());
+        let names = ["1", "2", "3", "4", "5", "6"];
+        for name in names {
+            node.write(&key(name), &large).await;
+        }
+        let ops = names.map(|name| Op {
+            key: key(name),
+            set: OwnerSet::Current,
+            left: Duration::from_secs(9),
+            action: Action::Read,
+        });
+        let (epoch, ops) = (5, ops.to_vec());
+        let reply = node
+            .peer_handle()
+            .batch(Batch { epoch, ops })
+            .await
+            .unwrap();
+        let (held, rest) = reply.results.split_at(4);
+        assert!(
+            held.iter()
+                .all(|result| matches!(result, Ok(Done::Read(Some(_)))))
+        );
+        assert_eq!(rest, [Err(Fault::Postponed), Err(Fault::Postponed)]);
     }
 }

@@ -53,6 +53,9 @@ pub enum TransferError {
     /// What came is not what was sent.
     #[error("an answer was damaged on the way")]
     Damaged,
+    /// What it has, it gave.
+    #[error("the owner holds {0} damaged records, which it cannot give")]
+    NotWhole(usize),
     /// The store does not answer.
     #[error("this node's own store did not take a record")]
     NotStored,
@@ -118,14 +121,15 @@ impl Pulling {
         self.call(ring, owner, "/peer/v1/digest", &call).await
     }
 
-    /// One pass over the owner's records; gives how many had something new.
+    /// One pass over the owner's records; gives how many had something new. An owner with damaged
+    /// records gives what it has, and does not count as pulled from.
     async fn pull_once(
         &self,
         ring: &Ring,
         partition: Partition,
         owner: &NodeId,
     ) -> Result<usize, TransferError> {
-        let (mut after, mut missing, mut cost) = (None, 0, FIRST_COST);
+        let (mut after, mut missing, mut cost, mut damaged) = (None, 0, FIRST_COST, 0);
         loop {
             self.background.turn(Kind::Transfers, cost).await;
             let call = PullCall {
@@ -139,11 +143,15 @@ impl Pulling {
                 return Err(TransferError::Damaged);
             }
             cost = page.bytes();
+            damaged += page.damaged;
             let last = page.last;
             after = page.records.last().map(|(key, _)| key.clone());
             missing += self.take_in(ring, page).await?;
             if last || after.is_none() {
-                return Ok(missing);
+                return match damaged {
+                    0 => Ok(missing),
+                    damaged => Err(TransferError::NotWhole(damaged)),
+                };
             }
         }
     }

@@ -1,6 +1,8 @@
-//! One read: asks as many owners as the quorum needs, the next one as soon as one fails, answers
-//! with the merged replies, and repairs the replicas that were behind.
+//! One read: asks as many owners as the quorum needs, the next one as soon as one fails or takes too
+//! long, answers with the merged replies, and repairs the replicas that were behind: after the
+//! answer, or before it in strict mode, so that what a client has seen once it sees again.
 
+mod mending;
 #[cfg(test)]
 mod tests;
 
@@ -12,22 +14,20 @@ use slog::{debug, warn};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::replica::{ReadReply, ReplicaRead, ReplicaWrite, Terms};
+use super::read_counts::Counted;
+use super::replica::{ReadReply, ReplicaRead, Terms};
 use super::request::{Applied, Failure, Read, ReadAnswer};
 use super::ring_view::View;
 use super::worker::{RequestLog, Worker};
 use crate::dynamo::key::Key;
 use crate::dynamo::node_id::NodeId;
-use crate::dynamo::quorum::{Decision, Fault, ReadFollowUp, ReadQuorum, Shortfall};
+use crate::dynamo::quorum::{Acks, Decision, Fault, ReadQuorum, Shortfall, WriteBack};
 use crate::dynamo::ring::OwnerSet;
 use crate::dynamo::version::State;
-use crate::wire::state::{decode_state, encode_state};
+use crate::wire::state::decode_state;
 
 /// How often one read follows a ring that changes, or a partition that flips, under it.
 const MAX_RESTARTS: u32 = 8;
-
-/// How long the repair of a stale replica may take.
-const REPAIR_TIME: Duration = Duration::from_secs(4);
 
 /// Where the answer goes.
 pub type ReadReplyTo = oneshot::Sender<Result<ReadAnswer, Failure>>;
@@ -37,6 +37,8 @@ pub type ReadReplyTo = oneshot::Sender<Result<ReadAnswer, Failure>>;
 pub struct ReadCoordinator {
     worker: Worker,
     key: Key,
+    /// Whether what is shown must first be held by enough owners to be shown again.
+    writes_back: bool,
     needed: usize,
     deadline: Instant,
     reply: Option<ReadReplyTo>,
@@ -45,7 +47,11 @@ pub struct ReadCoordinator {
     set: OwnerSet,
     restarts: u32,
     unasked: Vec<NodeId>,
+    /// Asked, and not heard of yet.
+    awaited: Vec<NodeId>,
     quorum: ReadQuorum,
+    /// What has to be held by more owners before the answer, and who stands behind it.
+    back: Option<(WriteBack, Acks)>,
     /// Counts the rounds, so that replies of an earlier one are told apart.
     round: u32,
     open: usize,
@@ -55,11 +61,16 @@ impl ReadCoordinator {
     /// A coordinator for a client's read.
     #[must_use]
     pub fn new(worker: Worker, read: Read, deadline: Instant, reply: ReadReplyTo) -> Self {
-        let needed = worker.read_quorum(read.options.quorum);
-        Self::with_quorum(worker, read, needed, deadline, reply)
+        let (needed, strict) = (worker.read_quorum(read.options.quorum), read.options.strict);
+        let read = Self::with_quorum(worker, read, needed, deadline, reply);
+        Self {
+            writes_back: strict,
+            ..read
+        }
     }
 
-    /// A coordinator for the look before a write: `?quorum=` is about the write, not about it.
+    /// A coordinator for the look before a write: `?quorum=` is about the write, not about it, and
+    /// what it sees travels with the write.
     #[must_use]
     pub fn for_write(worker: Worker, read: Read, deadline: Instant, reply: ReadReplyTo) -> Self {
         let needed = worker.read_quorum(None);
@@ -77,6 +88,7 @@ impl ReadCoordinator {
         Self {
             worker,
             key: read.key,
+            writes_back: false,
             needed,
             deadline,
             reply: Some(reply),
@@ -85,6 +97,8 @@ impl ReadCoordinator {
             set: OwnerSet::Current,
             restarts: 0,
             unasked: Vec::new(),
+            awaited: Vec::new(),
+            back: None,
             quorum: ReadQuorum::new(0, needed),
             round: 0,
             open: 0,
@@ -107,6 +121,8 @@ impl ReadCoordinator {
             self.quorum.needed()
         };
         self.unasked = order;
+        self.awaited.clear();
+        self.back = None;
         self.round += 1;
         for _ in 0..first {
             self.ask_next(ctx);
@@ -127,13 +143,46 @@ impl ReadCoordinator {
             key: self.key.clone(),
             terms,
         });
-        let round = self.round;
+        let (round, asked) = (self.round, Instant::now());
+        self.awaited.push(node.clone());
         let arrived = sent.into_actor(self).map(move |outcome, act, ctx| {
             act.open -= 1;
+            if matches!(outcome, Ok(Ok(_))) && node != act.view.me {
+                act.worker.replied(asked.elapsed());
+            }
             act.outcome(round, &node, outcome.unwrap_or(Err(Fault::Broken)), ctx);
         });
         self.open += 1;
         ctx.spawn(arrived);
+    }
+
+    /// The one timer: at the deadline the read ends; before, while there is somebody else to ask,
+    /// it is time to do so.
+    fn await_timer(&self, hedge_after: Duration, ctx: &mut Context<Self>) {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if self.unasked.is_empty() || hedge_after >= left {
+            ctx.run_later(left, |act, ctx| {
+                act.answer_and_stop(Err(Failure::DeadlineExceeded(Applied::No)), ctx);
+            });
+        } else {
+            ctx.run_later(hedge_after, move |act, ctx| {
+                act.hedge(ctx);
+                act.await_timer(hedge_after * 2, ctx);
+            });
+        }
+    }
+
+    /// Asks one replica more if the budget allows it, or if it is needed: who is awaited does badly
+    /// and the next one does not.
+    fn hedge(&mut self, ctx: &mut Context<Self>) {
+        let Some(next) = self.unasked.last().filter(|_| self.reply.is_some()) else {
+            return;
+        };
+        let is_stuck = || self.awaited.iter().any(|id| !self.worker.prefers(id));
+        if self.worker.prefers(next) && is_stuck() || self.worker.may_hedge() {
+            self.worker.counts().count(Counted::Hedge);
+            self.ask_next(ctx);
+        }
     }
 
     fn outcome(
@@ -146,6 +195,7 @@ impl ReadCoordinator {
         if round != self.round {
             return self.stop_when_done(ctx);
         }
+        self.awaited.retain(|id| id != node);
         let outcome = outcome.and_then(|reply| match reply {
             None => Ok(State::default()),
             Some(bytes) => decode_state(&bytes).map_err(|error| {
@@ -163,6 +213,9 @@ impl ReadCoordinator {
 
     fn decide(&mut self, decision: Decision, ctx: &mut Context<Self>) {
         match decision {
+            Decision::Done if self.reply.is_some() && self.writes_back => {
+                return self.write_back_or_answer(ctx);
+            }
             Decision::Done if self.reply.is_some() => {
                 let state = self.quorum.merged().clone();
                 self.answer(Ok(ReadAnswer {
@@ -185,11 +238,7 @@ impl ReadCoordinator {
     /// After refusals about the ring: takes up a newer ring, or else the moving partition's other
     /// owners, and says whether there is somebody else to ask.
     fn find_other_owners(&mut self) -> bool {
-        let about_the_ring = self
-            .quorum
-            .faults()
-            .iter()
-            .any(|fault| fault.is_about_the_ring());
+        let about_the_ring = self.faults().any(Fault::is_about_the_ring);
         if !about_the_ring || self.restarts >= MAX_RESTARTS {
             return false;
         }
@@ -211,28 +260,6 @@ impl ReadCoordinator {
         }
     }
 
-    fn repair(&mut self) {
-        let quorum = std::mem::replace(&mut self.quorum, ReadQuorum::new(0, 1));
-        let ReadFollowUp::Repair { stale, merged } = quorum.finish() else {
-            return;
-        };
-        let state = encode_state(&merged);
-        let deadline = Instant::now() + REPAIR_TIME;
-        let terms = Terms {
-            epoch: self.view.epoch(),
-            set: self.set,
-            deadline,
-        };
-        for node in stale {
-            debug!(self.log.open(), "repairing a replica that was behind"; "peer" => %node);
-            let (key, state) = (self.key.clone(), state.clone());
-            self.worker
-                .replica(&node)
-                .write
-                .do_send(ReplicaWrite { key, state, terms });
-        }
-    }
-
     fn answer_and_stop(&mut self, answer: Result<ReadAnswer, Failure>, ctx: &mut Context<Self>) {
         self.answer(answer);
         ctx.stop();
@@ -251,19 +278,14 @@ impl Actor for ReadCoordinator {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.run_later(
-            self.deadline.saturating_duration_since(Instant::now()),
-            |act, ctx| {
-                act.answer_and_stop(Err(Failure::DeadlineExceeded(Applied::No)), ctx);
-            },
-        );
         if self.view.is_flipped(self.key.hash().partition()) {
             self.set = OwnerSet::Incoming;
         }
         self.ask(ctx);
+        self.await_timer(self.worker.hedge_delay(), ctx);
     }
 
     fn stopped(&mut self, _ctx: &mut Self::Context) {
-        self.repair();
+        self.mend();
     }
 }

@@ -127,8 +127,10 @@ impl RecoveryParts {
                     pulled += 1;
                     whole += usize::from(is_whole);
                 }
-                Err(TransferError::Link(error)) => debug!(self.log, "an owner is silent";
-                    "peer" => %owner, "error" => %error),
+                Err(error @ (TransferError::Link(_) | TransferError::NotWhole(_))) => {
+                    debug!(self.log, "an owner does not count"; "peer" => %owner,
+                        "error" => %error);
+                }
                 Err(other) => return Err(other),
             }
         }

@@ -28,11 +28,13 @@ use tokio::time::Instant;
 
 use crate::actors::deferred::Deferred;
 use crate::actors::local_reader::LocalRecords;
-use crate::actors::replica::{MintReply, ReplicaMint, ReplicaWrite};
+use crate::actors::replica::{MintReply, ReplicaMint, ReplicaWrite, Terms};
 use crate::actors::ring_view::RingView;
+use crate::dynamo::key::Key;
 use crate::dynamo::merkle::Tree;
 use crate::dynamo::quorum::Fault;
 use crate::dynamo::ring::ClusterId;
+use crate::dynamo::version::State;
 use crate::storage::{
     Counts, Durability, Engine, EngineError, EpochLease, Identity, IdentityError,
 };
@@ -103,6 +105,19 @@ pub struct Apply {
     pub ops: Vec<StoreOp>,
 }
 
+/// Asks for a damaged record to be replaced by what enough other owners hold that every
+/// acknowledged write is in it; an empty state removes it.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), Fault>")]
+pub struct Recover {
+    /// Which record.
+    pub key: Key,
+    /// What takes its place.
+    pub state: State,
+    /// Under which ring.
+    pub terms: Terms,
+}
+
 /// Asks for a piece of metadata to be stored; it is on the disk when this is answered, whatever
 /// the durability.
 #[derive(Debug, Message)]
@@ -171,8 +186,10 @@ pub struct StoreStatus {
     pub tombstones: u64,
     /// Bytes that the engine takes.
     pub bytes: u64,
-    /// How many times a damaged record was met since the start.
+    /// How many damaged records were found since the start.
     pub damaged: u64,
+    /// How many of them were mended.
+    pub mended: u64,
     /// The life in which this node mints, 16 hexadecimal digits.
     pub incarnation: String,
     /// The number of this start.
@@ -389,6 +406,16 @@ impl Handler<Apply> for StoreKeeper {
     }
 }
 
+impl Handler<Recover> for StoreKeeper {
+    type Result = Deferred<Result<(), Fault>>;
+
+    fn handle(&mut self, recover: Recover, ctx: &mut Context<Self>) -> Self::Result {
+        let (reply, deferred) = Deferred::new();
+        self.queue(Work::Recover(Box::new(recover), reply), ctx);
+        deferred
+    }
+}
+
 impl Handler<SaveMeta> for StoreKeeper {
     type Result = Deferred<Result<(), Fault>>;
 
@@ -467,7 +494,8 @@ impl Handler<GetStatus> for StoreKeeper {
             keys: store.counts.live,
             tombstones: store.counts.deleted,
             bytes: store.engine.bytes(),
-            damaged: store.records.damaged(),
+            damaged: store.records.damage().found(),
+            mended: store.records.damage().mended(),
             incarnation: store.identity.incarnation.to_string(),
             boot: store.identity.boot,
             durability: match store.identity.durability {

@@ -6,13 +6,17 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use slog::{Logger, o};
 
+use super::background::Background;
 use super::health::HealthBoard;
+use super::read_counts::ReadCounts;
 use super::replica::Replica;
 use super::request::Options;
 use super::ring_view::{RingView, View};
+use crate::dynamo::health::Hedge;
 use crate::dynamo::node_id::NodeId;
 
 /// One read in this many asks every owner, so that repair sees every replica in time.
@@ -27,6 +31,17 @@ pub struct Quorums {
     pub write: usize,
 }
 
+/// What the workers of a node share.
+#[derive(Debug, Clone)]
+pub struct Means {
+    /// How the other nodes do.
+    pub health: HealthBoard,
+    /// What reads did beside reading.
+    pub counts: ReadCounts,
+    /// Paces work that no client waits for.
+    pub background: Background,
+}
+
 /// A handle to the thread's means; cheap to clone, not to be sent.
 #[derive(Clone)]
 pub struct Worker(Rc<Inner>);
@@ -34,7 +49,8 @@ pub struct Worker(Rc<Inner>);
 struct Inner {
     view: RingView,
     quorums: Quorums,
-    health: HealthBoard,
+    means: Means,
+    hedge: RefCell<Hedge>,
     replicas: RefCell<BTreeMap<NodeId, Replica>>,
     connect: Box<dyn Fn(&NodeId) -> Replica>,
     reads: Cell<u64>,
@@ -56,7 +72,7 @@ impl Worker {
     pub fn new(
         view: RingView,
         quorums: Quorums,
-        health: HealthBoard,
+        means: Means,
         connect: Box<dyn Fn(&NodeId) -> Replica>,
         log: Logger,
     ) -> Self {
@@ -64,7 +80,8 @@ impl Worker {
         Self(Rc::new(Inner {
             view,
             quorums,
-            health,
+            means,
+            hedge: RefCell::default(),
             replicas,
             connect,
             reads,
@@ -92,16 +109,23 @@ impl Worker {
         replica
     }
 
-    /// The nodes in the order to ask them: this one, then the reachable ones, the fastest first.
+    /// The nodes in the order to ask them: this one, then those that do well, the fastest first,
+    /// then the slow ones, then those that do not answer.
     #[must_use]
     pub fn by_preference(&self, nodes: &[NodeId]) -> Vec<NodeId> {
         let me = &self.view().me;
         ranked(nodes, |id| {
-            let health = self.0.health.of(id);
+            let health = self.0.means.health.of(id);
             // Coarse steps: noise of microseconds must not pin all load on one node.
             let slowness = health.latency().as_millis() / 4;
-            (id != me, !health.is_reachable(), slowness)
+            (id != me, health.condition(), slowness)
         })
+    }
+
+    /// Whether the node answers in normal time, as far as is known.
+    #[must_use]
+    pub fn prefers(&self, node: &NodeId) -> bool {
+        self.0.means.health.of(node).is_preferred()
     }
 
     /// The reachable nodes in the order of the ring, then the others: an order that all
@@ -109,7 +133,9 @@ impl Worker {
     #[must_use]
     pub fn in_ring_order(&self, nodes: &[NodeId]) -> Vec<NodeId> {
         let me = &self.view().me;
-        ranked(nodes, |id| id != me && !self.0.health.of(id).is_reachable())
+        ranked(nodes, |id| {
+            id != me && !self.0.means.health.of(id).is_reachable()
+        })
     }
 
     /// R of a request.
@@ -124,9 +150,39 @@ impl Worker {
         asked.unwrap_or(self.0.quorums.write)
     }
 
+    /// What reads did beside reading.
+    #[must_use]
+    pub fn counts(&self) -> &ReadCounts {
+        &self.0.means.counts
+    }
+
+    /// How long a read waits for a replica before it may ask one more.
+    #[must_use]
+    pub fn hedge_delay(&self) -> Duration {
+        self.0.hedge.borrow().delay()
+    }
+
+    /// Whether a read may ask one replica more than it needs; if so, that is paid for.
+    #[must_use]
+    pub fn may_hedge(&self) -> bool {
+        self.0.hedge.borrow_mut().spend()
+    }
+
+    /// Notes how long a remote replica took to reply to a read.
+    pub fn replied(&self, took: Duration) {
+        self.0.hedge.borrow_mut().note(took);
+    }
+
+    /// Whom to ask before work that no client waits for.
+    #[must_use]
+    pub fn background(&self) -> &Background {
+        &self.0.means.background
+    }
+
     /// Whether this read is one of those that ask every owner.
     #[must_use]
     pub fn asks_all(&self) -> bool {
+        self.0.hedge.borrow_mut().earn();
         let reads = self.0.reads.get();
         self.0.reads.set(reads.wrapping_add(1));
         reads.is_multiple_of(ASK_ALL_EVERY)

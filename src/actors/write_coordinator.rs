@@ -196,7 +196,7 @@ impl WriteCoordinator {
                 .clone()
                 .map_or(Body::Tombstone, Body::Value),
             request: self.request,
-            remember: self.write.request.is_some(),
+            remember: self.write.request.is_some() || self.doubtful,
             merged,
         }
     }

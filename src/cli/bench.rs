@@ -16,6 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::endpoints::{EndpointArgs, seconds};
 use super::failure::Failure;
 use super::output::{Format, OutputArgs, Streams, line};
+pub(super) use random::Random;
 use tally::{Report, Tally};
 use worker::{Plan, Worker};
 

@@ -76,6 +76,12 @@ impl Connection {
         })
     }
 
+    /// Whether the other side has ended it, or said something that nobody asked for: then it is of
+    /// no further use.
+    pub(super) fn is_spent(&self) -> bool {
+        !matches!(self.stream.try_read(&mut [0]), Err(e) if e.kind() == io::ErrorKind::WouldBlock)
+    }
+
     async fn send(&self, mut request: &[u8]) -> Result<(), Broken> {
         while !request.is_empty() {
             match self.stream.try_write(request) {

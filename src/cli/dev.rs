@@ -1,7 +1,7 @@
 //! `quorate dev`: a cluster of real processes on one machine, which end with this one.
 
-mod child;
-mod layout;
+pub(super) mod child;
+pub(super) mod layout;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -158,7 +158,7 @@ async fn until_ready(children: &mut [Child], events: &mut Events) -> Result<bool
 }
 
 /// The nodes that are not ready, and what they say.
-async fn not_ready(children: &[Child]) -> Vec<String> {
+pub(super) async fn not_ready(children: &[Child]) -> Vec<String> {
     let request = Request {
         method: "GET",
         path: "/readyz".to_owned(),

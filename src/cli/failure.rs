@@ -87,6 +87,9 @@ pub(super) enum Failure {
     /// Nothing that was asked of the cluster in a benchmark succeeded.
     #[error("no operation succeeded: are there nodes at --endpoints?")]
     NothingMeasured,
+    /// Somebody ended a run before it was over.
+    #[error("interrupted: nothing was checked")]
+    Interrupted,
     /// A recorded history that cannot be checked.
     #[error(transparent)]
     History(#[from] HistoryError),
@@ -144,6 +147,7 @@ impl Failure {
             | Self::NotReady { .. }
             | Self::AllDied
             | Self::NothingMeasured
+            | Self::Interrupted
             | Self::History(_)
             | Self::Violated(_)
             | Self::Void

@@ -6,12 +6,14 @@ use super::admin::AdminArgs;
 use super::failure::Failure;
 use super::output::{Format, Streams, cell, line, table};
 
-const COLUMNS: [&str; 8] = [
+const COLUMNS: [&str; 10] = [
     "name",
     "state",
     "zone",
     "weight",
     "reachable",
+    "preferred",
+    "latency_us",
     "client",
     "admin",
     "peer",
@@ -51,8 +53,11 @@ mod tests {
 
     #[test]
     fn members_are_one_row_each_under_a_head() {
-        let rows = rows(&[json!({"name": "n1", "state": "READY", "weight": 2, "reachable": true})]);
+        let rows = rows(&[
+            json!({"name": "n1", "state": "READY", "weight": 2, "reachable": true, "preferred": false}),
+        ]);
         assert_eq!(rows[0][..3], ["NAME", "STATE", "ZONE"]);
-        assert_eq!(rows[1], ["n1", "READY", "-", "2", "true", "-", "-", "-"]);
+        let row = ["n1", "READY", "-", "2", "true", "false", "-", "-", "-", "-"];
+        assert_eq!(rows[1], row);
     }
 }

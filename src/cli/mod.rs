@@ -71,7 +71,7 @@ enum Verb {
     /// Measure a cluster
     Bench(bench::Args),
     /// Find out whether a cluster keeps its promises while faults happen
-    Verify(verify::Args),
+    Verify(Box<verify::Args>),
 }
 
 /// Does what the command line says. What went wrong is on standard error.
@@ -119,7 +119,7 @@ fn perform(verb: Verb, streams: &mut Streams<'_>) -> Result<(), Failure> {
         Verb::Ring(args) => block_on(ring::run(args, streams)),
         Verb::Clock(verb) => clock::run(&verb, streams),
         Verb::Bench(args) => block_on(bench::run(args, streams)),
-        Verb::Verify(args) => verify::run(&args, streams),
+        Verb::Verify(args) => block_on(verify::run(*args, streams)),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The pure core: decides, and never waits, logs, or reads a clock.
 
 pub mod entropy;
+pub mod health;
 pub mod key;
 pub mod membership;
 pub mod merkle;

@@ -166,15 +166,19 @@ async fn status(api: Api) -> HttpResponse {
             "commits": store.commits,
             "syncs": store.syncs,
             "damaged": store.damaged,
+            "mended": store.mended,
         },
         "anti_entropy": entropy,
         "reaping": reaping,
+        "reads": api.node.reads(),
         "background": background,
         "limits": api.limits,
     }))
 }
 
 fn member(api: &AdminApi, ring: &Ring, member: &Member) -> Value {
+    let health = api.node.health_of(&member.id);
+    let latency = health.as_ref().map(|health| health.latency().as_micros());
     json!({
         "name": member.id.as_str(),
         "state": api.node.state_of(ring, &member.id).to_string(),
@@ -183,7 +187,10 @@ fn member(api: &AdminApi, ring: &Ring, member: &Member) -> Value {
         "client": member.addresses.client,
         "admin": member.addresses.admin,
         "peer": member.addresses.peer,
-        "reachable": api.node.reaches(&member.id),
+        "reachable": health.as_ref().is_none_or(|health| health.is_reachable()),
+        "preferred": health.as_ref().is_none_or(|health| health.is_preferred()),
+        "latency_us": latency,
+        "queued": health.as_ref().map_or(0, |health| health.queued()),
     })
 }
 

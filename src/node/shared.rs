@@ -18,8 +18,10 @@ use crate::actors::life_view::{LifePublisher, LifeView};
 use crate::actors::lifecycle::{Lifecycle, LifecycleParts, Past};
 use crate::actors::link::Link;
 use crate::actors::local_reader::LocalRecords;
+use crate::actors::mender::{Mender, MenderParts};
 use crate::actors::prober::Prober;
 use crate::actors::pulling::Pulling;
+use crate::actors::read_counts::ReadCounts;
 use crate::actors::readiness_keeper::{ReadinessKeeper, ReadinessParts};
 use crate::actors::reaper::{Reaper, ReaperParts, SWEEPS};
 use crate::actors::recovery::{self, Recovery, RecoveryParts};
@@ -38,6 +40,7 @@ pub(super) struct Shared {
     pub(super) view: RingView,
     pub(super) life: LifeView,
     pub(super) health: HealthBoard,
+    pub(super) reads: ReadCounts,
     pub(super) background: Background,
     pub(super) quorums: Quorums,
     pub(super) records: LocalRecords,
@@ -79,7 +82,8 @@ impl Shared {
     pub(super) fn start_prober(&self, thread: &Arbiter) {
         let shared = self.clone();
         Prober::start_in_arbiter(&thread.handle(), move |_| {
-            Prober::new(shared.view, shared.health, Link::new(shared.proof))
+            let (link, log) = (Link::new(shared.proof), named(&shared.log, "prober"));
+            Prober::new(shared.view, shared.health, link, log)
         });
     }
 
@@ -122,6 +126,21 @@ impl Shared {
             };
             Handoff::new(parts, lifecycle.recipient())
         })
+    }
+
+    pub(super) fn start_mender(&self, thread: &Arbiter) {
+        let shared = self.clone();
+        Mender::start_in_arbiter(&thread.handle(), move |_| {
+            Mender::new(MenderParts {
+                view: shared.view,
+                link: Link::new(shared.proof),
+                records: shared.records,
+                store: shared.store,
+                quorums: shared.quorums,
+                background: shared.background,
+                log: named(&shared.log, "mender"),
+            })
+        });
     }
 
     pub(super) fn start_giver(&self, thread: &Arbiter) -> Addr<Giver> {

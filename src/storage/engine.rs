@@ -108,6 +108,12 @@ pub enum EngineError {
     /// No space is left; nothing was applied.
     #[error("the disk is full")]
     Full,
+    /// What is stored there is not what was written; it is never given out.
+    #[error(
+        "the stored data is damaged: {0}. If this node does not get over it: stop it, remove \
+        its data directory, and start it again; it gets its data back from the other nodes"
+    )]
+    Damaged(#[source] Box<dyn std::error::Error + Send + std::marker::Sync>),
     /// Anything else; the engine must not be used further.
     #[error("the storage engine failed: {0}")]
     Broken(#[source] Box<dyn std::error::Error + Send + std::marker::Sync>),

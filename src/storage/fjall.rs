@@ -166,11 +166,11 @@ impl Engine for FjallEngine {
         }
         // A failed write leaves part of the batch behind, which may yet be completed when the
         // journal closes: want of space in here is no different from any other failure.
-        Ok(batch.commit()?)
+        batch.commit().map_err(broken)
     }
 
     fn sync(&self) -> Result<(), EngineError> {
-        Ok(self.database.persist(PersistMode::SyncData)?)
+        self.database.persist(PersistMode::SyncData).map_err(broken)
     }
 
     fn bytes(&self) -> u64 {
@@ -181,7 +181,30 @@ impl Engine for FjallEngine {
 
 impl From<fjall::Error> for EngineError {
     fn from(error: fjall::Error) -> Self {
-        broken(error)
+        if is_damage(&error) {
+            Self::Damaged(Box::new(error))
+        } else {
+            broken(error)
+        }
+    }
+}
+
+/// Whether the disk gave something else than it was given.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "fjall may add variants; one that is not known to be damage is not treated as such"
+)]
+fn is_damage(error: &fjall::Error) -> bool {
+    use fjall::Error;
+    match error {
+        Error::Storage(inner) => !matches!(inner, fjall::LsmError::Io(_)),
+        Error::JournalRecovery(_)
+        | Error::InvalidVersion(_)
+        | Error::Decompress(_)
+        | Error::InvalidTrailer
+        | Error::InvalidTag(_)
+        | Error::Unrecoverable => true,
+        _ => false,
     }
 }
 

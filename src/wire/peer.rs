@@ -60,11 +60,19 @@ impl Action {
         match self {
             Self::Read => 64,
             Self::Write(state) => 64 + state.len(),
-            Self::Mint(mint) => match &mint.body {
-                Body::Value(value) => 256 + value.len(),
-                Body::Tombstone => 256,
-            },
+            Self::Mint(mint) => {
+                let merged = mint.merged.iter().flat_map(|state| &state.siblings);
+                let merged = merged.map(|sibling| 64 + length(&sibling.body));
+                256 + length(&mint.body) + merged.sum::<usize>()
+            }
         }
+    }
+}
+
+fn length(body: &Body) -> usize {
+    match body {
+        Body::Value(value) => value.len(),
+        Body::Tombstone => 0,
     }
 }
 
@@ -94,6 +102,21 @@ pub enum Done {
     TooManySiblings(Bytes),
     /// Refused.
     RequestReused,
+}
+
+impl Done {
+    /// About how many bytes it takes in a message.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Read(state) => 64 + state.as_ref().map_or(0, Bytes::len),
+            Self::Written | Self::RequestReused => 64,
+            Self::Minted(state, ..)
+            | Self::AlreadyExists(state)
+            | Self::NothingToDelete(state)
+            | Self::TooManySiblings(state) => 256 + state.len(),
+        }
+    }
 }
 
 /// Why bytes are not a message.
@@ -177,7 +200,9 @@ enum Verdict {
     NotReady,
     Flipped,
     Overloaded,
+    Postponed,
     StorageFull,
+    Damaged,
     Unreachable,
     Broken,
     TimedOut,
@@ -391,7 +416,9 @@ fn result_from_dto(
         Verdict::NotReady => return Ok(Err(Fault::NotReady)),
         Verdict::Flipped => return Ok(Err(Fault::Flipped)),
         Verdict::Overloaded => return Ok(Err(Fault::Overloaded)),
+        Verdict::Postponed => return Ok(Err(Fault::Postponed)),
         Verdict::StorageFull => return Ok(Err(Fault::StorageFull)),
+        Verdict::Damaged => return Ok(Err(Fault::Damaged)),
         Verdict::Unreachable => return Ok(Err(Fault::Unreachable)),
         Verdict::Broken => return Ok(Err(Fault::Broken)),
         Verdict::TimedOut => return Ok(Err(Fault::TimedOut)),
@@ -406,7 +433,9 @@ fn verdict_of(fault: Fault) -> Verdict {
         Fault::NotReady => Verdict::NotReady,
         Fault::Flipped => Verdict::Flipped,
         Fault::Overloaded => Verdict::Overloaded,
+        Fault::Postponed => Verdict::Postponed,
         Fault::StorageFull => Verdict::StorageFull,
+        Fault::Damaged => Verdict::Damaged,
         Fault::Unreachable => Verdict::Unreachable,
         Fault::Broken => Verdict::Broken,
         Fault::TimedOut => Verdict::TimedOut,

@@ -8,9 +8,14 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-/// The proof of one cluster secret.
+use crate::dynamo::node_id::NodeId;
+
+/// The proof of one cluster secret, and who shows it.
 #[derive(Clone)]
-pub struct PeerProof(Arc<str>);
+pub struct PeerProof {
+    proof: Arc<str>,
+    caller: Option<NodeId>,
+}
 
 impl std::fmt::Debug for PeerProof {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -38,19 +43,37 @@ impl PeerProof {
                 write!(text, "{byte:02x}").unwrap_or_default();
                 text
             });
-        Self(text.into())
+        Self {
+            proof: text.into(),
+            caller: None,
+        }
+    }
+
+    /// The same, shown by this node.
+    #[must_use]
+    pub fn shown_by(self, node: NodeId) -> Self {
+        Self {
+            caller: Some(node),
+            ..self
+        }
+    }
+
+    /// Who shows it, if that is said: for logs and for tools between the nodes; nothing trusts it.
+    #[must_use]
+    pub fn caller(&self) -> Option<&NodeId> {
+        self.caller.as_ref()
     }
 
     /// The proof as a header's text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.proof
     }
 
     /// Whether a caller showed this proof; takes the same time whatever it showed.
     #[must_use]
     pub fn accepts(&self, shown: &str) -> bool {
-        self.0.as_bytes().ct_eq(shown.as_bytes()).into()
+        self.proof.as_bytes().ct_eq(shown.as_bytes()).into()
     }
 }
 
@@ -65,5 +88,14 @@ mod tests {
         assert!(!proof.accepts(PeerProof::of(b"a secret of another").as_str()));
         assert!(!proof.accepts(""));
         assert!(!proof.as_str().contains("secret"));
+    }
+
+    #[test]
+    fn a_proof_says_who_shows_it_and_is_the_same_for_all() {
+        let (proof, name) = (PeerProof::of(b"a secret"), NodeId::new("n1").unwrap());
+        assert_eq!(proof.caller(), None);
+        let shown = proof.clone().shown_by(name.clone());
+        assert_eq!(shown.caller(), Some(&name));
+        assert!(proof.accepts(shown.as_str()));
     }
 }

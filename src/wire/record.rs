@@ -28,7 +28,7 @@ pub struct Record {
     pub state: Bytes,
 }
 
-/// Why bytes are not a record. To the store each is a missing record, to be repaired.
+/// Why bytes are not a record. To the store each is a damaged record, to be mended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
     /// It ends before its header does.

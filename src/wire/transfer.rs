@@ -25,6 +25,9 @@ pub struct PullReply {
     pub checksum: u32,
     /// Whether this is the last page.
     pub last: bool,
+    /// Records that the owner has and could not give, because they are damaged.
+    #[serde(default)]
+    pub damaged: usize,
 }
 
 impl PullReply {
@@ -36,6 +39,7 @@ impl PullReply {
             records,
             checksum,
             last,
+            damaged: 0,
         }
     }
 

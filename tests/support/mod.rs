@@ -24,6 +24,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 pub mod http;
+pub mod netns;
 pub mod process;
 
 pub use http::{Answer, Client};
@@ -49,6 +50,8 @@ pub struct Node {
     pub data: PathBuf,
     pub seeds: Vec<String>,
     pub extra: Vec<String>,
+    /// What stands before the program on its command line.
+    pub before: Vec<String>,
     log: PathBuf,
     child: Option<Child>,
 }
@@ -133,14 +136,17 @@ impl Node {
             data: dir.join(name),
             seeds: Vec::new(),
             extra: extra.to_vec(),
+            before: Vec::new(),
             log: dir.join(format!("{name}.log")),
             child: None,
         }
     }
 
     pub fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
-        command.arg("server").args(["--name", &self.name]);
+        let words = self.before.iter().map(String::as_str);
+        let mut words = words.chain([env!("CARGO_BIN_EXE_quorate"), "server"]);
+        let mut command = Command::new(words.next().expect("a program"));
+        command.args(words).args(["--name", &self.name]);
         command.args([
             "--client",
             &self.client,

@@ -6,7 +6,7 @@ use tokio::task::yield_now;
 use super::*;
 use crate::actors::fake::{key, state};
 use crate::actors::fake_node::{FakeNode, PATIENCE, Wire, ring_of, socket};
-use crate::actors::store_keeper::{GetRoots, RebuildDigests};
+use crate::actors::store_keeper::GetRoots;
 use crate::dynamo::entropy::HOT_LOOKS;
 use crate::dynamo::key::Key;
 use crate::dynamo::version::{Body, State};
@@ -142,25 +142,6 @@ async fn a_delete_that_only_one_owner_still_remembers_is_no_difference() {
     a.write(&key("k"), &deleted(&[1], 5)).await;
     let status = rounds(&a).round().await;
     assert_eq!(status.pairs[0].partitions_differing, 0);
-}
-
-#[actix::test]
-async fn p11_a_damaged_record_is_repaired_from_the_other_owner() {
-    let (a, b) = two().await;
-    for node in [&a, &b] {
-        node.write(&key("k"), &state(&[1])).await;
-    }
-    let partition = key("k").hash().partition();
-    let garbage = Change::Put(partition, key("k"), "garbage".into());
-    a.engine.commit(vec![garbage], Sync::Disk).unwrap();
-    a.store.send(RebuildDigests(partition)).await.unwrap();
-    built(&a).await;
-    let mut looks = rounds(&b);
-    // The second of a pair by name waits one look longer.
-    for _ in 0..=LOOKS {
-        looks.round().await;
-    }
-    assert_eq!(a.state(&key("k")), Some(state(&[1])));
 }
 
 #[actix::test]

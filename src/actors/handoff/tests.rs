@@ -216,6 +216,7 @@ async fn damaged_records_do_not_hide_the_sound_ones_behind_them() {
     let page = giver.send(GivePage(pull(5, None))).await.unwrap().unwrap();
     let given: Vec<&[u8]> = page.records.iter().map(|(key, _)| key.as_slice()).collect();
     assert_eq!(given, [&sound.as_bytes()[..]]);
+    assert_eq!(page.damaged, 19, "the owner says what it could not give");
 }
 
 /// Three old owners that are one listener of the test, and `d`.
@@ -294,6 +295,29 @@ async fn a_damaged_page_is_not_taken_in() {
     }
     wire.call("/peer/v1/pull").await;
     assert_eq!(d.state(&key), None);
+    assert!(!d.view.load().verified.contains(moving()));
+}
+
+/// What it cannot give may be the only copy of an acknowledged write among those that answer.
+#[actix::test]
+async fn p11_an_old_owner_with_damaged_records_does_not_count_as_pulled_from() {
+    let (mut wire, d) = scripted().await;
+    let _done = bring(&d);
+    let key = keys(moving(), true).next().unwrap();
+    let body = ByteBuf::from(encode_state(&state(&[1])).to_vec());
+    let record = (ByteBuf::from(key.as_bytes().to_vec()), body);
+    let page = PullReply {
+        damaged: 1,
+        ..PullReply::new(vec![record], true)
+    };
+    nothing_to_give(&mut wire).await;
+    for _ in 0..2 {
+        let call = wire.call("/peer/v1/pull").await;
+        call.answer(200, encoded(&page));
+    }
+    // From the beginning: one whole owner is one too few.
+    wire.call("/peer/v1/pull").await;
+    assert_eq!(d.state(&key), Some(state(&[1])), "what it gave is taken");
     assert!(!d.view.load().verified.contains(moving()));
 }
 

@@ -1,5 +1,8 @@
 //! One read, step by step, against replicas that answer what each test says.
 
+mod hedging;
+mod strict;
+
 use actix::Addr;
 use bytes::Bytes;
 use tokio::time::pause;

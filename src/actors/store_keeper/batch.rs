@@ -12,11 +12,12 @@ use super::store::{Entry, Store, presence};
 use super::upkeep::Redigest;
 use crate::actors::replica::{MintReply, Minted, ReplicaMint, ReplicaWrite, Terms};
 use crate::actors::ring_view::View;
+use crate::actors::store_keeper::Recover;
 use crate::dynamo::key::Key;
 use crate::dynamo::quorum::Fault;
 use crate::dynamo::version::{Actor, Decided, Mint, Refused, decide, sync};
 use crate::limits::SIBLINGS_MAX;
-use crate::storage::{Change, Counts, EngineError};
+use crate::storage::{Change, Counts, EngineError, Presence};
 use crate::wire::record::encode_state_record;
 use crate::wire::state::{decode_state, encode_state};
 
@@ -78,7 +79,7 @@ impl From<EngineError> for Stop {
     fn from(error: EngineError) -> Self {
         match error {
             EngineError::Full => Self::Refuse(Fault::StorageFull),
-            EngineError::Broken(_) => Self::Engine(error),
+            EngineError::Damaged(_) | EngineError::Broken(_) => Self::Engine(error),
         }
     }
 }
@@ -105,6 +106,7 @@ impl<'a> Batch<'a> {
     pub(super) fn write(&mut self, write: &ReplicaWrite) -> Result<Answer<()>, EngineError> {
         let admitted = self.admit(&write.key, &write.terms);
         self.on_entry(&write.key, admitted, |batch, entry| {
+            entry.check_whole()?;
             let incoming = decode_state(&write.state).map_err(|why| {
                 error!(batch.store.log, "a replica sent a state that cannot be read";
                     "error.message" => why.to_string());
@@ -113,6 +115,24 @@ impl<'a> Batch<'a> {
             batch.store.heed_amnesia(entry, &incoming.context)?;
             if incoming != entry.state {
                 entry.become_state(sync(&entry.state, &incoming), entry.minted);
+            }
+            Ok(())
+        })
+    }
+
+    /// Puts what other owners hold in the place of a damaged record.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the engine failed; then the batch must not be committed.
+    pub(super) fn recover(&mut self, recover: Recover) -> Result<Answer<()>, EngineError> {
+        let admitted = self.admit(&recover.key, &recover.terms);
+        self.on_entry(&recover.key, admitted, |_, entry| {
+            if entry.damaged {
+                entry.recover(recover.state);
+            } else {
+                // Mended already, or known here from when it was written: it is written once more.
+                entry.become_state(sync(&entry.state, &recover.state), entry.minted);
+                entry.changed = true;
             }
             Ok(())
         })
@@ -161,7 +181,7 @@ impl<'a> Batch<'a> {
                 }
                 Ok(Committed::OnlyMeta)
             }
-            Err(broken @ EngineError::Broken(_)) => Err(broken),
+            Err(broken @ (EngineError::Damaged(_) | EngineError::Broken(_))) => Err(broken),
         }
     }
 
@@ -171,7 +191,7 @@ impl<'a> Batch<'a> {
         let mut counts = self.store.counts;
         let (mut changes, mut digests) = (Vec::new(), Vec::new());
         for (key, entry) in self.entries.drain().filter(|(_, entry)| entry.changed) {
-            let is = presence(&entry.state);
+            let (partition, is) = (key.hash().partition(), presence(&entry.state));
             counts.shift(entry.was, is);
             let encode = || encode_state_record(&entry.state, entry.minted);
             let (record, state) = entry.encoded.unwrap_or_else(encode);
@@ -179,10 +199,13 @@ impl<'a> Batch<'a> {
             digests.extend(Redigest::of(
                 &self.store.tree,
                 &key,
-                (before, entry.damaged),
+                (before, entry.was_damaged),
                 (is, &state),
             ));
-            changes.push(Change::Put(key.hash().partition(), key, record));
+            changes.push(match is {
+                Presence::Absent => Change::Remove(partition, key),
+                Presence::Live | Presence::Deleted => Change::Put(partition, key, record),
+            });
         }
         if counts != self.store.counts {
             changes.push(counts.change());
@@ -232,6 +255,7 @@ impl<'a> Batch<'a> {
     }
 
     fn mint_on(&mut self, entry: &mut Entry, mint: &Mint) -> Result<MintReply, Stop> {
+        entry.check_whole()?;
         let merged = mint.merged.as_ref().map(|merged| &merged.context);
         for heard in merged.into_iter().chain([&mint.seen]) {
             self.store.heed_amnesia(entry, heard)?;

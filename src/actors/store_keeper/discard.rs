@@ -49,9 +49,12 @@ impl Handler<Discard> for StoreKeeper {
 
     fn handle(&mut self, Discard(partition): Discard, ctx: &mut Context<Self>) -> Self::Result {
         self.finish_pending()?;
-        let discarded = self.store.discard(partition).map_err(|error| {
-            self.end_broken(&error);
-            Fault::Broken
+        let discarded = self.store.discard(partition).map_err(|error| match error {
+            EngineError::Damaged(_) => Fault::Damaged,
+            EngineError::Full | EngineError::Broken(_) => {
+                self.end_broken(&error);
+                Fault::Broken
+            }
         });
         self.arrange_upkeep(ctx);
         discarded

@@ -6,15 +6,15 @@ use bytes::Bytes;
 use slog::{Logger, warn};
 
 use super::recent::Recent;
-use crate::actors::local_reader::LocalRecords;
+use crate::actors::local_reader::{LocalRecords, Stored};
 use crate::dynamo::key::Key;
 use crate::dynamo::merkle::Tree;
 use crate::dynamo::node_id::Incarnation;
+use crate::dynamo::quorum::Fault;
 use crate::dynamo::version::{Actor, Context, State, is_amnesia};
 use crate::storage::{
     Change, Counts, Durability, Engine, EngineError, EpochLease, Identity, Presence, Sync,
 };
-use crate::wire::record::decode_record;
 use crate::wire::state::decode_state;
 
 pub(super) struct Store {
@@ -41,12 +41,14 @@ pub(super) struct Entry {
     pub(super) was: Presence,
     /// Whether the batch changes it.
     pub(super) changed: bool,
+    /// Whether the engine's record cannot be read; then nothing is done on it but to replace it.
+    pub(super) damaged: bool,
+    /// Whether it could not be read before the batch, so that its digest is not known.
+    pub(super) was_damaged: bool,
     /// The encoded record and the encoded state in it, if an answer already needed them.
     pub(super) encoded: Option<(Bytes, Bytes)>,
     /// The encoded state before the batch; `None` if there was none.
     pub(super) before: Option<Bytes>,
-    /// Whether the engine has a record that cannot be read, so that its digest is not known.
-    pub(super) damaged: bool,
 }
 
 impl Store {
@@ -139,24 +141,29 @@ impl Store {
         Ok(self.lease.next_epoch())
     }
 
-    /// The record of a key as the engine has it. A damaged one counts as missing.
+    /// The record of a key as the engine has it.
     pub(super) fn load(&self, key: &Key) -> Result<Entry, EngineError> {
         let mut entry = Entry {
             state: State::default(),
             minted: None,
             was: Presence::Absent,
             changed: false,
+            damaged: false,
+            was_damaged: false,
             encoded: None,
             before: None,
-            damaged: false,
         };
-        let (record, damaged) = match self.recent.get(key) {
-            Some(record) => (self.records.undamaged(key, decode_record(record)), false),
+        let stored = match self.recent.get(key) {
+            Some(record) => self.records.opened(key, record),
             None => self.records.record(key.hash().partition(), key)?,
         };
-        entry.damaged = damaged;
-        let Some(record) = record else {
-            return Ok(entry);
+        let record = match stored {
+            Stored::Absent => return Ok(entry),
+            Stored::Whole(record) => record,
+            Stored::Damaged => {
+                (entry.damaged, entry.was_damaged) = (true, true);
+                return Ok(entry);
+            }
         };
         match decode_state(&record.state) {
             Ok(state) => {
@@ -167,7 +174,7 @@ impl Store {
             }
             Err(why) => {
                 self.records.note_damage(key, &why);
-                entry.damaged = true;
+                (entry.damaged, entry.was_damaged) = (true, true);
             }
         }
         Ok(entry)
@@ -175,6 +182,25 @@ impl Store {
 }
 
 impl Entry {
+    /// A damaged record takes no part in anything: a merge would pass its rest off as the whole,
+    /// and a mint would open a dot on top of a context that is lost.
+    pub(super) fn check_whole(&self) -> Result<(), Fault> {
+        if self.damaged {
+            Err(Fault::Damaged)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Puts what other owners hold in the place of a damaged record.
+    pub(super) fn recover(&mut self, state: State) {
+        self.damaged = false;
+        self.changed = true;
+        // It was counted as what it was, which in all likelihood is what it now is.
+        self.was = presence(&state);
+        self.state = state;
+    }
+
     pub(super) fn become_state(&mut self, state: State, minted: Option<Actor>) {
         if state != self.state || minted != self.minted {
             self.state = state;

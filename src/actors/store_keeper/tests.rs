@@ -9,16 +9,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::*;
-use crate::actors::replica::Terms;
 use crate::actors::ring_view::View;
 use crate::actors::ring_view::tests::{id, ring};
-use crate::dynamo::key::Key;
-use crate::dynamo::version::{Context, State, WriteKind};
+use crate::dynamo::version::{Context, WriteKind};
 use crate::limits::SIBLINGS_MAX;
 use crate::storage::{Change, Sync};
 use crate::wire::record::encode_record;
 use crate::wire::state::{decode_state, encode_state};
-use fixture::{FakeEngine, delete, key, minted, put, run, write, written};
+use fixture::{FakeEngine, delete, key, minted, put, run, terms, write, written};
 
 fn always() -> (Arc<FakeEngine>, fixture::Run) {
     let engine = Arc::new(FakeEngine::default());
@@ -148,30 +146,44 @@ async fn a_state_that_cannot_be_read_is_refused_alone() {
 }
 
 #[actix::test]
-async fn a_damaged_record_counts_as_missing_and_is_replaced_under_a_new_epoch() {
+async fn p11_a_damaged_record_takes_nothing_until_it_is_recovered_and_then_a_new_epoch() {
     let (engine, run) = always();
     let (_, before) = run.put("k", Context::empty()).await;
     let partition = key("k").hash().partition();
-    let mut record = engine.get(partition, &key("k")).unwrap().unwrap().to_vec();
-    record[30] ^= 1;
-    let damage = |record: Vec<u8>| {
-        let change = Change::Put(partition, key("k"), record.into());
-        engine.inner.commit(vec![change], Sync::Disk).unwrap();
+    let record = engine.get(partition, &key("k")).unwrap().unwrap().to_vec();
+    let flipped = |at: usize| {
+        let mut record = record.clone();
+        record[at] ^= 1;
+        record
     };
-    damage(record);
-    // What was written lately is not read again: damage shows when the node starts anew.
-    let run = fixture::run(engine.clone(), Durability::Always);
-    assert_eq!(run.state("k"), None);
-    let (minted, after) = run.put("k", Context::empty()).await;
-    assert_ne!(before.actor, after.actor);
-    assert_eq!(minted.siblings, 1);
-    damage(encode_record(b"\x93 not a state", None).to_vec());
-    let run = fixture::run(engine.clone(), Durability::Always);
-    let state = written(7, 1, 1);
-    assert_eq!(run.keeper.send(write("k", &state)).await.unwrap(), Ok(()));
-    assert_eq!(run.state("k"), Some(state));
-    let status = run.keeper.send(GetStatus).await.unwrap();
-    assert_eq!(status.damaged, 1);
+    let not_a_state = encode_record(b"\x93 not a state", None).to_vec();
+    let known = written(7, 1, 1);
+    for (n, rot) in [flipped(30), flipped(2), not_a_state]
+        .into_iter()
+        .enumerate()
+    {
+        let change = Change::Put(partition, key("k"), rot.into());
+        engine.inner.commit(vec![change], Sync::Disk).unwrap();
+        // What was written lately is not read again: damage shows when the node starts anew.
+        let run = fixture::run(engine.clone(), Durability::Always);
+        let mint = run.mint(put("k", "1", Context::empty())).await;
+        assert_eq!(mint, Err(Fault::Damaged), "{n}");
+        let merge = run.keeper.send(write("k", &known)).await.unwrap();
+        assert_eq!(merge, Err(Fault::Damaged), "{n}");
+        let recover = Recover {
+            key: key("k"),
+            state: known.clone(),
+            terms: terms(),
+        };
+        assert_eq!(run.keeper.send(recover).await.unwrap(), Ok(()), "{n}");
+        run.records.damage().done(&key("k"), true);
+        assert_eq!(run.state("k"), Some(known.clone()), "{n}");
+        let (minted, after) = run.put("k", Context::empty()).await;
+        assert_ne!(before.actor, after.actor, "{n}");
+        assert_eq!(minted.siblings, 2, "{n}");
+        let status = run.keeper.send(GetStatus).await.unwrap();
+        assert_eq!((status.damaged, status.mended, status.keys), (1, 1, 1));
+    }
 }
 
 #[actix::test]
@@ -280,10 +292,11 @@ async fn a_scan_pages_through_a_partition_and_leaves_damage_out() {
     engine.inner.commit(changes, Sync::Disk).unwrap();
     let first = run.records.scan(partition, None, 3).unwrap();
     assert_eq!(names(&first.entries), [keys[0].clone(), keys[2].clone()]);
+    assert_eq!(first.damaged, 1);
     let second = run
         .records
         .scan(partition, first.next_after.as_ref(), 3)
         .unwrap();
     assert_eq!(names(&second.entries), keys[3..]);
-    assert_eq!((second.next_after, run.records.damaged()), (None, 1));
+    assert_eq!((second.next_after, run.records.damage().found()), (None, 1));
 }

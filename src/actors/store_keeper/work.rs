@@ -1,7 +1,7 @@
 //! What waits for a commit, and how its sender is answered afterwards.
 
 use super::batch::{Answer, Batch, Committed};
-use super::{SaveMeta, StoreOp, StoreReply};
+use super::{Recover, SaveMeta, StoreOp, StoreReply};
 use crate::actors::deferred::Reply;
 use crate::actors::replica::{MintReply, ReplicaMint, ReplicaWrite};
 use crate::dynamo::quorum::Fault;
@@ -17,6 +17,7 @@ pub(super) enum Work {
     Mint(Box<ReplicaMint>, Reply<Result<MintReply, Fault>>),
     Batch(Vec<StoreOp>, Reply<Replies>),
     Meta(SaveMeta, Reply<Result<(), Fault>>),
+    Recover(Box<Recover>, Reply<Result<(), Fault>>),
 }
 
 /// The same, decided and not yet answered.
@@ -30,7 +31,7 @@ pub(super) enum Decided {
 impl Work {
     pub(super) fn operations(&self) -> usize {
         match self {
-            Self::Write(..) | Self::Mint(..) | Self::Meta(..) => 1,
+            Self::Write(..) | Self::Mint(..) | Self::Meta(..) | Self::Recover(..) => 1,
             Self::Batch(ops, _) => ops.len(),
         }
     }
@@ -42,6 +43,7 @@ impl Work {
             Self::Mint(mint, _) => mint_bytes(mint),
             Self::Batch(ops, _) => ops.iter().map(op_bytes).sum(),
             Self::Meta(meta, _) => meta.value.len(),
+            Self::Recover(recover, _) => size_hint(&recover.state),
         }
     }
 
@@ -59,13 +61,16 @@ impl Work {
                 batch.save_meta(meta.name, meta.value);
                 Decided::Meta(reply)
             }
+            Self::Recover(recover, reply) => Decided::Write(batch.recover(*recover)?, reply),
         })
     }
 
     /// Answers that nothing was done.
     pub(super) fn refuse(self) {
         match self {
-            Self::Write(_, reply) | Self::Meta(_, reply) => reply.send(Err(Fault::Overloaded)),
+            Self::Write(_, reply) | Self::Meta(_, reply) | Self::Recover(_, reply) => {
+                reply.send(Err(Fault::Overloaded));
+            }
             Self::Mint(_, reply) => reply.send(Err(Fault::Overloaded)),
             Self::Batch(ops, reply) => {
                 reply.send(ops.iter().map(|_| Err(Fault::Overloaded)).collect());

@@ -2,14 +2,14 @@
 //! same arguments ask for the same keys in the same order.
 
 /// A sequence of its own for each seed.
-pub(super) struct Random(u64);
+pub(in crate::cli) struct Random(u64);
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(in crate::cli) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub(super) fn next(&mut self) -> u64 {
+    pub(in crate::cli) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -18,13 +18,13 @@ impl Random {
     }
 
     /// A number below `bound`; 0 if that is 0.
-    pub(super) fn below(&mut self, bound: usize) -> usize {
+    pub(in crate::cli) fn below(&mut self, bound: usize) -> usize {
         let wide = u128::from(self.next()) * (bound as u128);
         usize::try_from(wide >> 64).unwrap_or(0)
     }
 
     /// Appends a JSON string of this many bytes, quotes included.
-    pub(super) fn json_string(&mut self, bytes: usize, out: &mut Vec<u8>) {
+    pub(in crate::cli) fn json_string(&mut self, bytes: usize, out: &mut Vec<u8>) {
         out.push(b'"');
         let end = out.len() + bytes.saturating_sub(2);
         while out.len() < end {

@@ -27,7 +27,7 @@ const NOT_INHERITED: [&str; 6] = [
 
 /// A node's process. Its standard input is ours to hold: when we end, however that happens, it ends
 /// too, and so does the node.
-pub(super) struct Child {
+pub(in crate::cli) struct Child {
     process: std::process::Child,
     name: String,
     client: String,
@@ -39,7 +39,21 @@ pub(super) struct Child {
 
 impl Child {
     /// Starts a node that knows all nodes.
-    pub(super) fn start(node: &Node, all: &[Node], flags: &[String]) -> Result<Self, Failure> {
+    pub(in crate::cli) fn start(
+        node: &Node,
+        all: &[Node],
+        flags: &[String],
+    ) -> Result<Self, Failure> {
+        Self::start_with(node, all, flags, &[])
+    }
+
+    /// The same, with these variables in its environment.
+    pub(in crate::cli) fn start_with(
+        node: &Node,
+        all: &[Node],
+        flags: &[String],
+        variables: &[(&str, String)],
+    ) -> Result<Self, Failure> {
         let file = |path: &Path| {
             let path = path.to_owned();
             move |source| Failure::File { path, source }
@@ -64,6 +78,7 @@ impl Child {
                 command.env(name, value);
             }
         }
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
         Ok(Self {
             process: command.spawn()?,
             name: node.name.clone(),
@@ -74,20 +89,24 @@ impl Child {
         })
     }
 
-    pub(super) fn name(&self) -> &str {
+    pub(in crate::cli) fn name(&self) -> &str {
         &self.name
     }
 
-    pub(super) fn client(&self) -> &str {
+    pub(in crate::cli) fn client(&self) -> &str {
         &self.client
     }
 
-    pub(super) fn log(&self) -> &Path {
+    pub(in crate::cli) fn admin(&self) -> &str {
+        &self.admin
+    }
+
+    pub(in crate::cli) fn log(&self) -> &Path {
         &self.log
     }
 
     /// Name, process id, client and admin address.
-    pub(super) fn row(&self) -> Vec<String> {
+    pub(in crate::cli) fn row(&self) -> Vec<String> {
         let pid = self.process.id().to_string();
         vec![
             self.name.clone(),
@@ -98,20 +117,31 @@ impl Child {
     }
 
     /// How it ended, if it has.
-    pub(super) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+    pub(in crate::cli) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         self.process.try_wait()
     }
 
+    /// Its process id, while it is ours to know.
+    pub(in crate::cli) fn pid(&self) -> Option<Pid> {
+        Pid::from_raw(i32::try_from(self.process.id()).ok()?)
+    }
+
     /// Asks it to end in good order. It may have ended already.
-    pub(super) fn ask_to_end(&mut self) -> io::Result<()> {
-        if self.ended()?.is_none() {
-            kill_process(Pid::from_child(&self.process), Signal::TERM)?;
+    pub(in crate::cli) fn ask_to_end(&mut self) -> io::Result<()> {
+        self.signal(Signal::TERM).map(drop)
+    }
+
+    /// Sends it a signal; `false` if it had ended.
+    pub(in crate::cli) fn signal(&mut self, signal: Signal) -> io::Result<bool> {
+        let runs = self.ended()?.is_none();
+        if runs {
+            kill_process(Pid::from_child(&self.process), signal)?;
         }
-        Ok(())
+        Ok(runs)
     }
 
     /// Ends it at once; `false` if it had ended.
-    pub(super) fn kill(&mut self) -> io::Result<bool> {
+    pub(in crate::cli) fn kill(&mut self) -> io::Result<bool> {
         if self.ended()?.is_some() {
             return Ok(false);
         }
@@ -121,7 +151,7 @@ impl Child {
     }
 
     /// The failure that its end is, with the last lines it wrote.
-    pub(super) fn died(&self, status: ExitStatus) -> Failure {
+    pub(in crate::cli) fn died(&self, status: ExitStatus) -> Failure {
         match fs::read(&self.log) {
             Ok(bytes) => Failure::NodeDied {
                 name: self.name.clone(),
@@ -157,7 +187,9 @@ fn defaults(nodes: usize) -> [(&'static str, String); 2] {
 
 /// The same for every start, so that a second one goes on where the first ended.
 fn arguments(node: &Node, all: &[Node]) -> Vec<std::ffi::OsString> {
-    let seeds: Vec<String> = all.iter().map(|n| address(n.peer)).collect();
+    let seeds = all.iter().map(|n| address(n.relay.unwrap_or(n.peer)));
+    let seeds: Vec<String> = seeds.collect();
+    let advertised = node.relay.map(|port| ("--advertise-peer", address(port)));
     let text = [
         ("--name", node.name.clone()),
         ("--client", address(node.client)),
@@ -167,7 +199,7 @@ fn arguments(node: &Node, all: &[Node]) -> Vec<std::ffi::OsString> {
     ];
     let mut out = vec!["server".into(), "--exit-with-stdin".into()];
     out.extend(["--data-dir".into(), node.dir.clone().into_os_string()]);
-    for (flag, value) in text {
+    for (flag, value) in text.into_iter().chain(advertised) {
         out.extend([flag.into(), value.into()]);
     }
     out

@@ -7,17 +7,19 @@ use super::Failure;
 
 /// One node to be.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Node {
-    pub(super) name: String,
-    pub(super) client: u16,
-    pub(super) admin: u16,
-    pub(super) peer: u16,
-    pub(super) dir: PathBuf,
-    pub(super) log: PathBuf,
+pub(in crate::cli) struct Node {
+    pub(in crate::cli) name: String,
+    pub(in crate::cli) client: u16,
+    pub(in crate::cli) admin: u16,
+    pub(in crate::cli) peer: u16,
+    /// Where the other nodes are told to find it, if that is elsewhere.
+    pub(in crate::cli) relay: Option<u16>,
+    pub(in crate::cli) dir: PathBuf,
+    pub(in crate::cli) log: PathBuf,
 }
 
 /// Node i has the ports base + 10·i, + 1 and + 2, and its files under the directory.
-pub(super) fn layout(nodes: u16, base: u16, dir: &Path) -> Result<Vec<Node>, Failure> {
+pub(in crate::cli) fn layout(nodes: u16, base: u16, dir: &Path) -> Result<Vec<Node>, Failure> {
     let last = nodes
         .checked_sub(1)
         .and_then(|n| n.checked_mul(10)?.checked_add(2));
@@ -32,6 +34,7 @@ pub(super) fn layout(nodes: u16, base: u16, dir: &Path) -> Result<Vec<Node>, Fai
             client: base + 10 * i,
             admin: base + 10 * i + 1,
             peer: base + 10 * i + 2,
+            relay: None,
             dir: dir.join(&name),
             log: dir.join(format!("{name}.log")),
             name,
@@ -41,9 +44,12 @@ pub(super) fn layout(nodes: u16, base: u16, dir: &Path) -> Result<Vec<Node>, Fai
 }
 
 /// Tells apart, before anything starts, a port that is taken from a node that does not start.
-pub(super) fn check_ports(nodes: &[Node]) -> Result<(), Failure> {
+pub(in crate::cli) fn check_ports(nodes: &[Node]) -> Result<(), Failure> {
     for node in nodes {
-        for port in [node.client, node.admin, node.peer] {
+        for port in [node.client, node.admin, node.peer]
+            .into_iter()
+            .chain(node.relay)
+        {
             TcpListener::bind(("127.0.0.1", port)).map_err(|source| Failure::Port {
                 port,
                 name: node.name.clone(),
@@ -55,7 +61,7 @@ pub(super) fn check_ports(nodes: &[Node]) -> Result<(), Failure> {
 }
 
 /// Where data of users belongs; the working directory for somebody who has no home.
-pub(super) fn default_dir() -> PathBuf {
+pub(in crate::cli) fn default_dir() -> PathBuf {
     let from = |name, below: &str| {
         let dir = std::env::var_os(name).map(PathBuf::from);
         dir.filter(|dir| dir.is_absolute())
@@ -78,6 +84,7 @@ mod tests {
             client: 9010,
             admin: 9011,
             peer: 9012,
+            relay: None,
             dir: PathBuf::from("d/n2"),
             log: PathBuf::from("d/n2.log"),
         };

@@ -209,6 +209,18 @@ impl History {
     }
 }
 
+impl Action {
+    /// As HTTP calls it.
+    pub(super) fn method(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
 impl Operation {
     /// Whether it may have changed something.
     pub(super) fn may_have_effect(&self) -> bool {

@@ -3,7 +3,7 @@
 mod read;
 mod write;
 
-pub use read::{ReadFollowUp, ReadQuorum};
+pub use read::{ReadFollowUp, ReadQuorum, WriteBack};
 pub use write::WriteQuorum;
 
 /// Why a replica did not do what it was asked. Only [`Fault::Broken`] and [`Fault::TimedOut`] leave
@@ -22,8 +22,12 @@ pub enum Fault {
     Flipped,
     /// The replica, or the way to it, has more to do than its bounds allow.
     Overloaded,
+    /// The replica did nothing yet, because its answer to many operations had no room for this one.
+    Postponed,
     /// The replica's disk is full.
     StorageFull,
+    /// The replica's record is damaged: it answers nothing and takes nothing until it is mended.
+    Damaged,
     /// Nothing could be sent.
     Unreachable,
     /// The request was sent and the connection broke.

@@ -1,7 +1,8 @@
 //! Counting and merging the replies to a read.
 
-use super::{Acks, Decision, Fault, Shortfall};
+use super::{Acks, Decision, Fault, Shortfall, WriteQuorum};
 use crate::dynamo::node_id::NodeId;
+use crate::dynamo::ring::Placement;
 use crate::dynamo::version::{State, sync};
 
 /// The quorum of one read.
@@ -26,6 +27,18 @@ pub enum ReadFollowUp {
         /// The state they miss.
         merged: State,
     },
+}
+
+/// What a strict read owes before it answers: so many owners must hold what it shows that every
+/// later strict read of as many replicas meets one of them.
+#[derive(Debug)]
+pub struct WriteBack {
+    /// Counts the owners that hold it, those that replied with it among them.
+    pub quorum: WriteQuorum,
+    /// The owners, old and new, that are not known to hold it.
+    pub missing: Vec<NodeId>,
+    /// What they must hold.
+    pub merged: State,
 }
 
 impl ReadQuorum {
@@ -112,6 +125,29 @@ impl ReadQuorum {
         self.replies.iter().any(|(_, state)| *state != self.merged)
     }
 
+    /// Brings the merged replies to W owners, and to as many that R later replies cannot miss them
+    /// all (the second phase of an atomic register's read: Attiya, Bar-Noy and Dolev, 1995). While
+    /// the partition moves, that holds for the incoming owners as well.
+    #[must_use]
+    pub fn write_back(&self, placement: &Placement, w: usize) -> WriteBack {
+        let meeting = (placement.owners.len() + 1).saturating_sub(self.needed);
+        let mut quorum = WriteQuorum::new(placement, w.max(meeting));
+        let holds = |id: &&NodeId| {
+            self.replies
+                .iter()
+                .any(|(n, s)| n == *id && *s == self.merged)
+        };
+        let (holders, missing): (Vec<_>, Vec<_>) = placement.writers().partition(holds);
+        for id in holders {
+            quorum.record(id, Ok(()));
+        }
+        WriteBack {
+            quorum,
+            missing: missing.into_iter().cloned().collect(),
+            merged: self.merged.clone(),
+        }
+    }
+
     /// What is left to do, once every outcome that will come has come.
     #[must_use]
     pub fn finish(self) -> ReadFollowUp {
@@ -189,6 +225,49 @@ mod tests {
         quorum.record(&id("a"), Err(Fault::Unreachable));
         let failed = Decision::Failed(Shortfall { needed: 2, got: 0 });
         assert_eq!(quorum.record(&id("b"), Err(Fault::NotReady)), failed);
+    }
+
+    /// Owners, incoming owners, R, W, who replied with the merged state; who misses it, and
+    /// whether these already are enough.
+    #[test]
+    fn a_write_back_reaches_every_later_quorum() {
+        let ids = |names: &str| -> Vec<NodeId> {
+            names.chars().map(|name| id(&name.to_string())).collect()
+        };
+        let rows = [
+            ("abc", "", 2, 2, "a", "bc", 1),
+            ("abc", "", 2, 2, "ab", "c", 0),
+            ("abc", "", 2, 1, "a", "bc", 1),
+            ("abc", "", 3, 1, "a", "bc", 0),
+            ("abc", "", 1, 1, "a", "bc", 2),
+            ("abc", "abd", 2, 2, "ab", "cd", 0),
+            ("abc", "ade", 2, 2, "ab", "cde", 1),
+        ];
+        for (owners, incoming, r, w, held, missing, more) in rows {
+            let placement = Placement {
+                owners: ids(owners),
+                incoming: (!incoming.is_empty()).then(|| ids(incoming)),
+            };
+            let mut read = ReadQuorum::new(owners.len(), r);
+            for node in &ids(held) {
+                read.record(node, Ok(written(1)));
+            }
+            for node in ids(owners).iter().filter(|n| !held.contains(n.as_str())) {
+                read.record(node, Ok(State::default()));
+            }
+            let mut back = read.write_back(&placement, w);
+            let row = format!("{owners}/{incoming} R={r} W={w}");
+            assert_eq!(back.missing, ids(missing), "{row}");
+            let mut needed = 0;
+            for node in back.missing.iter().rev() {
+                if back.quorum.decide() == Decision::Done {
+                    break;
+                }
+                needed += 1;
+                back.quorum.record(node, Ok(()));
+            }
+            assert_eq!(needed, more, "{row}");
+        }
     }
 
     #[test]

@@ -34,7 +34,8 @@ pub struct Sibling {
     pub request: RequestId,
 }
 
-/// A past write with an `Idempotency-Key`, remembered after its value is gone.
+/// A past write whose request may come again, or may have been tried elsewhere: remembered after
+/// its value is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Remembered {
     /// The write.
@@ -52,7 +53,7 @@ pub struct State {
     pub context: Context,
     /// The versions that no known write covers.
     pub siblings: Vec<Sibling>,
-    /// Of each actor the last [`State::REMEMBERED_PER_ACTOR`] writes with an `Idempotency-Key`.
+    /// Of each actor the last [`State::REMEMBERED_PER_ACTOR`] writes that are to be remembered.
     pub remembered: Vec<Remembered>,
 }
 
@@ -68,7 +69,7 @@ impl State {
     }
 
     /// The live values as a reader sees them, in the order of their dots: no tombstones, and the
-    /// attempts of one request once.
+    /// attempts of one request once, and not at all when another of them was superseded.
     #[must_use]
     pub fn live(&self) -> Vec<(&Sibling, &Bytes)> {
         let mut seen: Vec<(&Sibling, &Bytes)> = Vec::with_capacity(self.siblings.len());
@@ -77,6 +78,7 @@ impl State {
                 && !seen
                     .iter()
                     .any(|(s, v)| s.request == sibling.request && *v == value)
+                && !self.is_belated(sibling)
             {
                 seen.push((sibling, value));
             }
@@ -89,7 +91,15 @@ impl State {
     pub fn is_live(&self) -> bool {
         self.siblings
             .iter()
-            .any(|s| matches!(s.body, Body::Value(_)))
+            .any(|s| matches!(s.body, Body::Value(_)) && !self.is_belated(s))
+    }
+
+    /// Whether another attempt of the same request was read and superseded before this one came to
+    /// light: its client and the readers of its value are done with it.
+    fn is_belated(&self, sibling: &Sibling) -> bool {
+        self.remembered
+            .iter()
+            .any(|r| r.request == sibling.request && r.dot != sibling.dot && !self.holds(r.dot))
     }
 
     /// The write of a request that is still known, by its id.

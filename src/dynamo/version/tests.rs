@@ -375,3 +375,18 @@ fn a_node_knows_when_it_has_forgotten_its_own_writes() {
         "a forgotten record"
     );
 }
+
+/// The first minter kept silent, so a second one was asked; the value was then read and replaced.
+#[test]
+fn p6_a_first_attempt_that_comes_to_light_late_does_not_come_back_as_a_value() {
+    let (mut silent, mut second, mut third) = (node(1), node(2), node(3));
+    let request = put("value", &NOTHING());
+    silent.write(&request).unwrap();
+    let acked = second.write(&keyed(request)).unwrap();
+    third.receive(&second);
+    let next = third.put("next", &acked.answer);
+    third.receive(&silent);
+    assert_eq!(third.values(), ["next"]);
+    third.write(&delete("all", &next)).unwrap();
+    assert!(!third.state.is_live(), "{:?}", third.state);
+}

@@ -25,7 +25,8 @@ pub struct Mint {
     pub body: Body,
     /// The request that asks for it.
     pub request: RequestId,
-    /// Whether the request has an `Idempotency-Key`, and so outlives its value.
+    /// Whether the request outlives its value: it has an `Idempotency-Key`, or another owner may
+    /// have minted it already.
     pub remember: bool,
     /// What a quorum read saw, if the write's rule needs one: merged into the record first, so
     /// that a lagging minter decides as the quorum would.

@@ -14,6 +14,7 @@ use crate::actors::fake::{key, state};
 use crate::actors::fake_node::{FakeNode, PATIENCE, ring_of};
 use crate::actors::health::HealthBoard;
 use crate::actors::life_view::LifePublisher;
+use crate::actors::read_counts::ReadCounts;
 use crate::actors::ring_view::tests::id;
 
 const MEMBERS: [(&str, &str); 4] = [("a", "a:1"), ("b", "b:1"), ("c", "c:1"), ("d", "d:1")];
@@ -29,6 +30,7 @@ async fn api(token: Option<&[u8]>) -> (FakeNode, AdminApi) {
         view: node.view.clone(),
         life: LifePublisher::default().view(),
         health,
+        reads: ReadCounts::default(),
         in_flight: InFlight::at_most(1024),
         background: background(),
         store: node.store.clone(),
@@ -83,6 +85,7 @@ async fn the_status_shows_the_node_its_ring_its_members_and_its_bounds() {
         "background",
         "keys",
         "bytes",
+        "reads",
         "limits",
     ];
     has_all(&status, &named);
@@ -106,6 +109,9 @@ async fn the_status_shows_the_node_its_ring_its_members_and_its_bounds() {
         "admin",
         "peer",
         "reachable",
+        "preferred",
+        "latency_us",
+        "queued",
     ];
     for member in members {
         assert_eq!(names_in(member), BTreeSet::from(of_member), "{member}");

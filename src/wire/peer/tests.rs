@@ -92,6 +92,7 @@ fn replies_arrive_as_they_were_sent() {
         Err(Fault::Flipped),
         Err(Fault::Overloaded),
         Err(Fault::StorageFull),
+        Err(Fault::Damaged),
         Err(Fault::Unreachable),
         Err(Fault::Broken),
         Err(Fault::TimedOut),
