@@ -30,7 +30,7 @@ use crate::actors::peer_handle::PeerHandle;
 use crate::actors::read_counts::ReadCounts;
 use crate::actors::readiness_keeper::ReadinessKeeper;
 use crate::actors::reaper::Reaper;
-use crate::actors::ring_keeper::{RestoreError, RingKeeper, Subscribe};
+use crate::actors::ring_keeper::{RestoreError, RingKeeper};
 use crate::actors::ring_view::{RingPublisher, RingView, View};
 use crate::actors::store_keeper::{self, StoreKeeper, StoreParts};
 use crate::actors::worker::Quorums;
@@ -202,10 +202,7 @@ impl Node {
             health: HealthBoard::default(),
             reads: ReadCounts::default(),
             background: Background::start(&control.handle()),
-            quorums: Quorums {
-                read: config.read_quorum.get(),
-                write: config.write_quorum.get(),
-            },
+            quorums: quorums(config),
             records,
             store,
             ring_keeper,
@@ -224,12 +221,7 @@ impl Node {
         let reaper = shared.start_reaper(&background, config.tombstone_grace);
         shared.start_mender(&background);
         lifecycle.do_send(MeetHandoff(handoff.recipient()));
-        shared
-            .ring_keeper
-            .do_send(Subscribe(readiness.clone().recipient()));
-        shared
-            .ring_keeper
-            .do_send(Subscribe(lifecycle.clone().recipient()));
+        shared.tell_of_rings([readiness.clone().recipient(), lifecycle.clone().recipient()]);
         Ok(Self {
             _directory: directory,
             shared,
@@ -381,6 +373,13 @@ fn member(config: &Config, identity: &Identity, fresh: bool) -> Me {
         replicas: config.replicas.get(),
         cluster: ClusterId(random_u64()),
         fresh,
+    }
+}
+
+fn quorums(config: &Config) -> Quorums {
+    Quorums {
+        read: config.read_quorum.get(),
+        write: config.write_quorum.get(),
     }
 }
 

@@ -5,6 +5,7 @@ mod batch;
 mod discard;
 mod reap;
 mod recent;
+mod status;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ mod work;
 
 pub use discard::Discard;
 pub use reap::Reap;
+pub use status::{GetStatus, StoreStatus};
 pub(super) use upkeep::live_digest;
 pub use upkeep::{GetLeaves, GetRoots, RebuildDigests};
 
@@ -20,9 +22,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, Addr, Arbiter, AsyncContext, Context, Handler, Message, MessageResult};
+use actix::{Actor, Addr, Arbiter, AsyncContext, Context, Handler, Message};
 use bytes::Bytes;
-use serde::Serialize;
 use slog::{Logger, crit, info};
 use tokio::time::Instant;
 
@@ -161,42 +162,6 @@ pub struct RenewIncarnation {
 #[derive(Debug, Message)]
 #[rtype(result = "Result<(), Fault>")]
 pub struct Drain;
-
-/// Asks how the store is.
-#[derive(Debug, Message)]
-#[rtype(result = "StoreStatus")]
-pub struct GetStatus;
-
-/// How the store is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct StoreStatus {
-    /// Operations and batches that wait for the next commit.
-    pub depth: usize,
-    /// How many operations one commit takes.
-    pub capacity: usize,
-    /// Operations taken since the start.
-    pub operations: u64,
-    /// Batches written since the start.
-    pub commits: u64,
-    /// Of these and of the timed ones, how often the disk was waited for.
-    pub syncs: u64,
-    /// Keys with a value.
-    pub keys: u64,
-    /// Keys of which only the delete is left.
-    pub tombstones: u64,
-    /// Bytes that the engine takes.
-    pub bytes: u64,
-    /// How many damaged records were found since the start.
-    pub damaged: u64,
-    /// How many of them were mended.
-    pub mended: u64,
-    /// The life in which this node mints, 16 hexadecimal digits.
-    pub incarnation: String,
-    /// The number of this start.
-    pub boot: u64,
-    /// `always`, `interval` or `os`.
-    pub durability: &'static str,
-}
 
 /// The only writer of the node's engine; see the module's text.
 pub struct StoreKeeper {
@@ -477,33 +442,6 @@ impl Handler<Drain> for StoreKeeper {
         self.ended = Some(Ended::Drained);
         info!(self.store.log, "the store is on the disk");
         Ok(())
-    }
-}
-
-impl Handler<GetStatus> for StoreKeeper {
-    type Result = MessageResult<GetStatus>;
-
-    fn handle(&mut self, _: GetStatus, _: &mut Context<Self>) -> Self::Result {
-        let store = &self.store;
-        MessageResult(StoreStatus {
-            depth: self.pending.iter().map(Work::operations).sum(),
-            capacity: COMMIT_OPERATIONS,
-            operations: self.operations,
-            commits: store.commits,
-            syncs: store.syncs,
-            keys: store.counts.live,
-            tombstones: store.counts.deleted,
-            bytes: store.engine.bytes(),
-            damaged: store.records.damage().found(),
-            mended: store.records.damage().mended(),
-            incarnation: store.identity.incarnation.to_string(),
-            boot: store.identity.boot,
-            durability: match store.identity.durability {
-                Durability::Always => "always",
-                Durability::Interval => "interval",
-                Durability::Os => "os",
-            },
-        })
     }
 }
 

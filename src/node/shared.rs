@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, Addr, Arbiter};
+use actix::{Actor, Addr, Arbiter, Recipient};
 use arc_swap::ArcSwapOption;
 use slog::{Logger, o};
 use tokio::sync::{mpsc, watch};
@@ -25,7 +25,7 @@ use crate::actors::read_counts::ReadCounts;
 use crate::actors::readiness_keeper::{ReadinessKeeper, ReadinessParts};
 use crate::actors::reaper::{Reaper, ReaperParts, SWEEPS};
 use crate::actors::recovery::{self, Recovery, RecoveryParts};
-use crate::actors::ring_keeper::RingKeeper;
+use crate::actors::ring_keeper::{RingChanged, RingKeeper, Subscribe};
 use crate::actors::ring_view::RingView;
 use crate::actors::store_keeper::StoreKeeper;
 use crate::actors::worker::Quorums;
@@ -166,6 +166,12 @@ impl Shared {
                 log: named(&shared.log, "recovery"),
             })
         });
+    }
+
+    pub(super) fn tell_of_rings(&self, who: [Recipient<RingChanged>; 2]) {
+        for subscriber in who {
+            self.ring_keeper.do_send(Subscribe(subscriber));
+        }
     }
 
     pub(super) fn start_reaper(&self, thread: &Arbiter, grace: Duration) -> Addr<Reaper> {
