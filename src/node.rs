@@ -120,8 +120,9 @@ pub async fn run(config: Config, log: Logger) -> Result<(), NodeError> {
 /// A part that panics must not leave the others running as if it were there.
 fn abort_on_panic(log: Logger) {
     std::panic::set_hook(Box::new(move |panic| {
-        crit!(log, "a part of the node has panicked; the node ends";
-            "error.message" => %panic);
+        crit!(log, "a part of the node has panicked; the node ends. If it does so at every start, \
+            its data is damaged: remove its data directory, and it gets its data back from the \
+            other nodes"; "error.message" => %panic);
         std::process::exit(EXIT_FATAL);
     }));
 }

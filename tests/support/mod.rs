@@ -240,6 +240,20 @@ impl Node {
         }
     }
 
+    /// Whether the process is there; one that has ended by itself is put away.
+    pub fn is_running(&mut self) -> bool {
+        let ended = self.child.as_mut().is_some_and(|child| {
+            child
+                .try_wait()
+                .expect("the state of the process")
+                .is_some()
+        });
+        if ended {
+            self.child = None;
+        }
+        self.child.is_some()
+    }
+
     pub fn log_text(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
