@@ -178,7 +178,13 @@ impl Node {
         let records = LocalRecords::new(engine.clone(), named(log, "local_reader"));
         let store = start_store(&engine, &records, view.clone(), identity, log)?;
         let keeper_log = named(log, "ring_keeper");
-        let keeper = RingKeeper::restore(&*engine, publisher, store.clone(), keeper_log)?;
+        let keeper = RingKeeper::restore(
+            &*engine,
+            identity.cluster,
+            publisher,
+            store.clone(),
+            keeper_log,
+        )?;
         let (control, background) = (Arbiter::new(), Arbiter::new());
         let ring_keeper = RingKeeper::start_in_arbiter(&control.handle(), |_| keeper);
         let (exit, refused) = mpsc::channel(1);

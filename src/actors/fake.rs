@@ -9,6 +9,7 @@ use slog::{Discard, Logger, o};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
+use super::background::tests::background;
 use super::health::HealthBoard;
 use super::read_counts::ReadCounts;
 use super::replica::{MintReply, Minted, ReadReply, Replica, ReplicaMint, ReplicaRead};
@@ -16,7 +17,7 @@ use super::replica::{ReplicaWrite, Terms};
 use super::request::{Options, Read, Write};
 use super::ring_view::tests::{id, ring};
 use super::ring_view::{RingPublisher, View};
-use super::worker::{Quorums, Worker};
+use super::worker::{Means, Quorums, Worker};
 use crate::dynamo::key::Key;
 use crate::dynamo::node_id::{Incarnation, NodeId};
 use crate::dynamo::quorum::Fault;
@@ -116,7 +117,11 @@ impl Stage {
         let worker = Worker::new(
             view,
             quorums,
-            (board, ReadCounts::default()),
+            Means {
+                health: board,
+                counts: ReadCounts::default(),
+                background: background(),
+            },
             Box::new(connect),
             quiet(),
         );

@@ -98,7 +98,14 @@ impl FakeNode {
             log: quiet(),
         });
         let store = store.unwrap();
-        let keeper = RingKeeper::restore(&*engine, publisher, store.clone(), quiet()).unwrap();
+        let keeper = RingKeeper::restore(
+            &*engine,
+            identity.cluster,
+            publisher,
+            store.clone(),
+            quiet(),
+        )
+        .unwrap();
         let ring_keeper = keeper.start();
         let (exit, refusals) = mpsc::channel(1);
         let parts = LifecycleParts {

@@ -2,8 +2,8 @@
 //! together as the next one: no timer, no added wait when idle, few calls when busy.
 //!
 //! Reads have a lane of their own, because a batch of writes is answered only after a sync. While
-//! anything is out, a look every now and then answers what has waited until its deadline and sends
-//! past a batch that is stuck.
+//! anything is out, a look every now and then answers what has waited until its deadline, sends
+//! past a batch that is stuck, and gives up what is stuck at a node that does not answer at all.
 
 mod exchange;
 mod lane;
@@ -145,7 +145,7 @@ impl Peer {
             let lane = self.lane(call);
             lane.expire(now);
             if !reachable && lane.is_stalled(now) {
-                lane.give_up();
+                lane.give_up(now);
             }
             self.send_next(call, ctx);
         }

@@ -26,7 +26,7 @@ pub enum Counted {
     WriteBack,
     /// A replica that was behind was sent the merged state.
     Repair,
-    /// One was not, because repairs had used up their budget.
+    /// One was not, because too many waited for their turn.
     RepairDropped,
 }
 
@@ -39,7 +39,7 @@ pub struct ReadTotals {
     pub written_back: u64,
     /// Replicas sent the merged state because they were behind.
     pub repaired: u64,
-    /// Replicas that were behind and were left so for want of budget.
+    /// Replicas that were behind and were left so because too many waited.
     pub repairs_dropped: u64,
 }
 

@@ -11,14 +11,14 @@ use actix::prelude::{
     Actor, ActorFutureExt, Addr, AtomicResponse, Context, Handler, Message, Recipient, WrapFuture,
 };
 use serde::{Deserialize, Serialize};
-use slog::{Logger, info, warn};
+use slog::{Logger, error, info, warn};
 
 use super::ring_view::{PartitionSet, RingPublisher, View};
 use super::store_keeper::{SaveMeta, StoreKeeper};
 use crate::dynamo::key::Partition;
 use crate::dynamo::membership::promise::{AcceptReply, Acceptor, PredictReply};
 use crate::dynamo::node_id::NodeId;
-use crate::dynamo::ring::{Addresses, Ring};
+use crate::dynamo::ring::{Addresses, ClusterId, Ring};
 use crate::storage::{Engine, EngineError};
 use crate::wire::membership::{AcceptCall, PredictCall};
 use crate::wire::ring::{RingError, decode_ring, encode_ring};
@@ -33,6 +33,8 @@ const META_MOVES: &str = "moves";
 pub struct RingKeeper {
     publisher: RingPublisher,
     acceptor: Acceptor,
+    /// The cluster that the store has been of, which may be known without a ring.
+    cluster: Option<ClusterId>,
     store: Addr<StoreKeeper>,
     subscribers: Vec<Recipient<RingChanged>>,
     log: Logger,
@@ -116,6 +118,12 @@ pub enum KeeperError {
     /// The ring is another cluster's.
     #[error("the ring belongs to another cluster")]
     OtherCluster,
+    /// Another ring is in force at the same epoch, which should never be decided twice.
+    #[error("this node has another ring at epoch {epoch}")]
+    OtherRing {
+        /// The epoch of both.
+        epoch: u64,
+    },
 }
 
 /// Why the ring could not be read back.
@@ -141,12 +149,14 @@ struct Moves {
 }
 
 impl RingKeeper {
-    /// Reads back what was stored, publishes it, and gives the keeper.
+    /// Reads back what was stored, publishes it, and gives the keeper. The identity of the node may
+    /// tell its cluster even when there is no ring.
     ///
     /// # Errors
     /// [`RestoreError`] when the store cannot be read or understood.
     pub fn restore(
         engine: &dyn Engine,
+        cluster: Option<ClusterId>,
         publisher: RingPublisher,
         store: Addr<StoreKeeper>,
         log: Logger,
@@ -176,10 +186,15 @@ impl RingKeeper {
             Some(bytes) => rmp_serde::from_slice(&bytes)?,
             None => Acceptor::default(),
         };
+        let cluster = view
+            .ring
+            .as_ref()
+            .map_or(cluster, |ring| Some(ring.cluster));
         publisher.publish(view);
         Ok(Self {
             publisher,
             acceptor,
+            cluster,
             store,
             subscribers: Vec::new(),
             log,
@@ -227,7 +242,8 @@ impl RingKeeper {
         }))
     }
 
-    fn put_in_force(&self, ring: Ring) -> u64 {
+    fn put_in_force(&mut self, ring: Ring) -> u64 {
+        self.cluster = Some(ring.cluster);
         let mut view = View::clone(&self.view());
         let ring = Arc::new(ring);
         view.ring = Some(ring.clone());
@@ -298,9 +314,18 @@ impl Handler<InstallRing> for RingKeeper {
     type Result = Reply<u64>;
 
     fn handle(&mut self, InstallRing(ring): InstallRing, _ctx: &mut Self::Context) -> Self::Result {
+        if self.cluster.is_some_and(|own| own != ring.cluster) {
+            error!(self.log, "a ring of another cluster was refused";
+                "quorate.cluster" => %ring.cluster, "quorate.epoch" => ring.epoch);
+            return ready(Err(KeeperError::OtherCluster));
+        }
         if let Some(current) = &self.view().ring {
-            if current.cluster != ring.cluster {
-                return ready(Err(KeeperError::OtherCluster));
+            if current.epoch == ring.epoch && current.hash() != ring.hash() {
+                let (ours, theirs) = (current.hash(), ring.hash());
+                error!(self.log, "two rings are said to be of one epoch; the other was refused";
+                    "quorate.epoch" => ring.epoch, "quorate.ring_hash" => %ours,
+                    "quorate.refused_hash" => %theirs);
+                return ready(Err(KeeperError::OtherRing { epoch: ring.epoch }));
             }
             if current.epoch >= ring.epoch {
                 return ready(Ok(current.epoch));

@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use slog::{Logger, o};
 
-use tokio::time::Instant;
-
+use super::background::Background;
 use super::health::HealthBoard;
 use super::read_counts::ReadCounts;
 use super::replica::Replica;
@@ -19,7 +18,6 @@ use super::request::Options;
 use super::ring_view::{RingView, View};
 use crate::dynamo::health::Hedge;
 use crate::dynamo::node_id::NodeId;
-use crate::dynamo::quorum::RepairBudget;
 
 /// One read in this many asks every owner, so that repair sees every replica in time.
 const ASK_ALL_EVERY: u64 = 10;
@@ -33,6 +31,17 @@ pub struct Quorums {
     pub write: usize,
 }
 
+/// What the workers of a node share.
+#[derive(Debug, Clone)]
+pub struct Means {
+    /// How the other nodes do.
+    pub health: HealthBoard,
+    /// What reads did beside reading.
+    pub counts: ReadCounts,
+    /// Paces work that no client waits for.
+    pub background: Background,
+}
+
 /// A handle to the thread's means; cheap to clone, not to be sent.
 #[derive(Clone)]
 pub struct Worker(Rc<Inner>);
@@ -40,11 +49,8 @@ pub struct Worker(Rc<Inner>);
 struct Inner {
     view: RingView,
     quorums: Quorums,
-    health: HealthBoard,
-    counts: ReadCounts,
+    means: Means,
     hedge: RefCell<Hedge>,
-    repairs: RefCell<RepairBudget>,
-    began: Instant,
     replicas: RefCell<BTreeMap<NodeId, Replica>>,
     connect: Box<dyn Fn(&NodeId) -> Replica>,
     reads: Cell<u64>,
@@ -66,7 +72,7 @@ impl Worker {
     pub fn new(
         view: RingView,
         quorums: Quorums,
-        (health, counts): (HealthBoard, ReadCounts),
+        means: Means,
         connect: Box<dyn Fn(&NodeId) -> Replica>,
         log: Logger,
     ) -> Self {
@@ -74,11 +80,8 @@ impl Worker {
         Self(Rc::new(Inner {
             view,
             quorums,
-            health,
-            counts,
+            means,
             hedge: RefCell::default(),
-            repairs: RefCell::default(),
-            began: Instant::now(),
             replicas,
             connect,
             reads,
@@ -112,7 +115,7 @@ impl Worker {
     pub fn by_preference(&self, nodes: &[NodeId]) -> Vec<NodeId> {
         let me = &self.view().me;
         ranked(nodes, |id| {
-            let health = self.0.health.of(id);
+            let health = self.0.means.health.of(id);
             // Coarse steps: noise of microseconds must not pin all load on one node.
             let slowness = health.latency().as_millis() / 4;
             (id != me, health.condition(), slowness)
@@ -122,7 +125,7 @@ impl Worker {
     /// Whether the node answers in normal time, as far as is known.
     #[must_use]
     pub fn prefers(&self, node: &NodeId) -> bool {
-        self.0.health.of(node).is_preferred()
+        self.0.means.health.of(node).is_preferred()
     }
 
     /// The reachable nodes in the order of the ring, then the others: an order that all
@@ -130,7 +133,9 @@ impl Worker {
     #[must_use]
     pub fn in_ring_order(&self, nodes: &[NodeId]) -> Vec<NodeId> {
         let me = &self.view().me;
-        ranked(nodes, |id| id != me && !self.0.health.of(id).is_reachable())
+        ranked(nodes, |id| {
+            id != me && !self.0.means.health.of(id).is_reachable()
+        })
     }
 
     /// R of a request.
@@ -148,7 +153,7 @@ impl Worker {
     /// What reads did beside reading.
     #[must_use]
     pub fn counts(&self) -> &ReadCounts {
-        &self.0.counts
+        &self.0.means.counts
     }
 
     /// How long a read waits for a replica before it may ask one more.
@@ -168,11 +173,10 @@ impl Worker {
         self.0.hedge.borrow_mut().note(took);
     }
 
-    /// Whether so many bytes may be spent on the repair of a replica now; if so, they are.
+    /// Whom to ask before work that no client waits for.
     #[must_use]
-    pub fn may_repair(&self, bytes: usize) -> bool {
-        let now = self.0.began.elapsed();
-        self.0.repairs.borrow_mut().spend(now, bytes)
+    pub fn background(&self) -> &Background {
+        &self.0.means.background
     }
 
     /// Whether this read is one of those that ask every owner.

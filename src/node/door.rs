@@ -9,7 +9,7 @@ use crate::actors::link::Link;
 use crate::actors::local_reader::LocalReader;
 use crate::actors::peer::{Peer, PeerParts};
 use crate::actors::replica::Replica;
-use crate::actors::worker::Worker;
+use crate::actors::worker::{Means, Worker};
 use crate::dynamo::node_id::NodeId;
 
 /// Opens the node to the clients of one worker thread; called on that thread.
@@ -48,10 +48,12 @@ impl Door {
                 mint: peer.recipient(),
             }
         };
-        let (view, means) = (
-            shared.view.clone(),
-            (shared.health.clone(), shared.reads.clone()),
-        );
+        let view = shared.view.clone();
+        let means = Means {
+            health: shared.health.clone(),
+            counts: shared.reads.clone(),
+            background: shared.background.clone(),
+        };
         let worker = Worker::new(view, shared.quorums, means, Box::new(connect), log);
         let salt = u128::from(random_u64()) << 64 | u128::from(random_u64());
         let (in_flight, background) = (self.in_flight.clone(), shared.background.clone());

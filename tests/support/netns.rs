@@ -59,12 +59,12 @@ impl Network {
     pub fn drop_packets(&self, pairs: &[(usize, usize)]) {
         for to in 0..self.nodes {
             let from: Vec<String> = (pairs.iter().filter(|(_, t)| *t == to))
-                .map(|(from, _)| format!("ip saddr {} drop;", Self::address(*from)))
+                .map(|(from, _)| format!("ip saddr {} drop", Self::address(*from)))
                 .collect();
             let rules = format!(
-                "add table ip cut; delete table ip cut; table ip cut {{ chain input {{ \
-                 type filter hook input priority 0; {} }} }}",
-                from.join(" ")
+                "add table ip cut\ndelete table ip cut\ntable ip cut {{\nchain input {{\n\
+                 type filter hook input priority 0;\n{}\n}}\n}}\n",
+                from.join("\n")
             );
             run("ip", &["netns", "exec", &self.of(to), "nft", &rules]);
         }

@@ -92,10 +92,10 @@ impl Lane {
         self.queue.is_empty() && self.flights.is_empty()
     }
 
-    /// Operations that wait or are out.
+    /// Operations that somebody still waits for.
     pub(super) fn depth(&self) -> usize {
-        let out = self.flights.iter().map(|flight| flight.waiting.len());
-        self.queue.len() + out.sum::<usize>()
+        let out = self.flights.iter().flat_map(|flight| &flight.waiting);
+        self.queue.len() + out.filter(|waiting| waiting.reply.is_some()).count()
     }
 
     /// The next batch, if one may be sent: operations of one epoch whose answer is still of use.
@@ -221,8 +221,15 @@ impl Lane {
         }
     }
 
-    /// Gives up all that waits to be sent.
-    pub(super) fn give_up(&mut self) {
+    /// Gives up, for a node that does not answer, what is stuck and what waits to be sent.
+    pub(super) fn give_up(&mut self, now: Instant) {
+        let stuck = self.flights.iter_mut().filter(|f| f.is_stalled(now));
+        for reply in stuck
+            .flat_map(|f| &mut f.waiting)
+            .filter_map(|w| w.reply.take())
+        {
+            reply.give(Err(Fault::TimedOut));
+        }
         while let Some(queued) = self.pop() {
             queued.reply.give(Err(Fault::Unreachable));
         }

@@ -1,13 +1,15 @@
 //! What a read does for replicas that were behind: before its answer in strict mode, after it
-//! otherwise, and then only as far as the budget goes.
+//! otherwise, and then at the pace of background work.
 
 use std::time::Duration;
 
 use actix::prelude::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use bytes::Bytes;
 use slog::debug;
 use tokio::time::Instant;
 
 use super::ReadCoordinator;
+use crate::actors::background::Kind;
 use crate::actors::read_counts::Counted;
 use crate::actors::replica::{ReplicaWrite, Terms};
 use crate::actors::request::{Applied, Failure, ReadAnswer};
@@ -50,7 +52,7 @@ impl ReadCoordinator {
         }
     }
 
-    fn send_back(&mut self, node: NodeId, state: bytes::Bytes, ctx: &mut Context<Self>) {
+    fn send_back(&mut self, node: NodeId, state: Bytes, ctx: &mut Context<Self>) {
         let terms = Terms {
             epoch: self.view.epoch(),
             set: self.set,
@@ -110,24 +112,32 @@ impl ReadCoordinator {
             stale.retain(|node| !back.missing.contains(node));
         }
         let state = encode_state(&merged);
-        let deadline = Instant::now() + REPAIR_TIME;
-        let terms = Terms {
-            epoch: self.view.epoch(),
-            set: self.set,
-            deadline,
-        };
         for node in stale {
-            if !self.worker.may_repair(state.len()) {
+            // What has no turn soon is left to a later read, or to anti-entropy.
+            if self.worker.background().is_crowded(Kind::Repair) {
                 self.worker.counts().count(Counted::RepairDropped);
                 continue;
             }
             debug!(self.log.open(), "repairing a replica that was behind"; "peer" => %node);
             self.worker.counts().count(Counted::Repair);
-            let (key, state) = (self.key.clone(), state.clone());
-            self.worker
-                .replica(&node)
-                .write
-                .do_send(ReplicaWrite { key, state, terms });
+            actix::spawn(self.repair(node, state.clone()));
+        }
+    }
+
+    fn repair(&self, node: NodeId, state: Bytes) -> impl Future<Output = ()> + use<> {
+        let (worker, key) = (self.worker.clone(), self.key.clone());
+        let (epoch, set) = (self.view.epoch(), self.set);
+        async move {
+            let bytes = u64::try_from(state.len()).unwrap_or(u64::MAX);
+            worker.background().turn(Kind::Repair, bytes).await;
+            let deadline = Instant::now() + REPAIR_TIME;
+            let terms = Terms {
+                epoch,
+                set,
+                deadline,
+            };
+            let write = worker.replica(&node).write;
+            write.do_send(ReplicaWrite { key, state, terms });
         }
     }
 }

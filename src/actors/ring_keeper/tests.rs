@@ -171,13 +171,36 @@ async fn only_a_newer_ring_of_the_same_cluster_is_put_in_force() {
     let rows = [
         ("another cluster's", other, Err(KeeperError::OtherCluster)),
         ("older", older, Ok(5)),
-        ("of this epoch", still(), Ok(5)),
+        ("the same", moving(), Ok(5)),
+        (
+            "another of this epoch",
+            still(),
+            Err(KeeperError::OtherRing { epoch: 5 }),
+        ),
     ];
     for (name, ring, expected) in rows {
         let answer = node.ring_keeper.send(InstallRing(ring)).await.unwrap();
         assert_eq!(answer, expected, "{name}");
         assert_eq!(node.view.load().ring.as_deref(), Some(&moving()), "{name}");
     }
+}
+
+/// The ring may be lost where the identity is not; whatever ring comes first must not be taken.
+#[actix::test]
+async fn a_node_without_a_ring_takes_none_of_a_cluster_that_its_store_is_not_of() {
+    let node = FakeNode::new("a");
+    let cluster = still().cluster;
+    let noted = node.store.send(store_keeper::NoteCluster { cluster }).await;
+    assert_eq!(noted.unwrap(), Ok(()));
+    let fresh = FakeNode::start("a", node.engine.clone());
+    let other = Ring {
+        cluster: ClusterId(2),
+        ..moving()
+    };
+    let answer = fresh.ring_keeper.send(InstallRing(other)).await.unwrap();
+    assert_eq!(answer, Err(KeeperError::OtherCluster));
+    assert!(fresh.view.load().ring.is_none());
+    fresh.install(still()).await;
 }
 
 #[actix::test]

@@ -70,7 +70,7 @@ impl Detector {
     /// An answer came. It is a sign of life for calls of every kind.
     pub fn answered(&mut self, call: Call, now: Duration, took: Duration) {
         self.failed = false;
-        self.line(call).pace.note(took);
+        self.line(call).pace.note(now, took);
         for line in [&mut self.light, &mut self.durable] {
             line.waiting = line.waiting.filter(|_| line.out > 0).map(|_| now);
         }
@@ -118,7 +118,7 @@ impl Detector {
         };
         let (light, durable) = (silence(&self.light), silence(&self.durable));
         let late = light >= SILENT_AFTER || durable >= STUCK_AFTER;
-        let slow = self.light.pace.is_slow() || self.durable.pace.is_slow();
+        let slow = self.light.pace.is_slow(now) || self.durable.pace.is_slow(now);
         self.condition = if self.failed || light >= DEAD_AFTER {
             self.trouble(now);
             Condition::Unreachable

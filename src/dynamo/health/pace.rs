@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// Below this nobody is slow, whatever its fellows manage.
 const SLOW_FLOOR: Duration = Duration::from_millis(100);
+/// What is older says nothing any more: without calls, nobody stays slow.
+const STALE_AFTER: Duration = Duration::from_secs(3);
 /// So many times the pace of its fellows is slow.
 const SLOW_TIMES: u32 = 5;
 
@@ -15,12 +17,19 @@ pub(super) struct Pace {
     usual: Option<Duration>,
     fellows: Option<Duration>,
     slow: bool,
+    /// When the last answer came.
+    noted: Duration,
 }
 
 impl Pace {
     /// Notes how long an answer took. Bad news weighs a quarter, good news a half: it takes few
     /// answers either way, and more than one good one to forget a bad one.
-    pub(super) fn note(&mut self, took: Duration) {
+    pub(super) fn note(&mut self, now: Duration, took: Duration) {
+        if self.is_stale(now) {
+            self.recent = None;
+            self.slow = false;
+        }
+        self.noted = now;
         self.recent = Some(match self.recent {
             None => took,
             Some(before) if took > before => before * 3 / 4 + took / 4,
@@ -43,8 +52,12 @@ impl Pace {
         self.decide();
     }
 
-    pub(super) fn is_slow(&self) -> bool {
-        self.slow
+    pub(super) fn is_slow(&self, now: Duration) -> bool {
+        self.slow && !self.is_stale(now)
+    }
+
+    fn is_stale(&self, now: Duration) -> bool {
+        now.saturating_sub(self.noted) >= STALE_AFTER
     }
 
     /// Who is slow must become twice as fast as what made it so.

@@ -104,6 +104,18 @@ const STORIES: &[(&str, &[Step])] = &[
         ],
     ),
     (
+        "what was slow before the calls ended is forgotten",
+        &[
+            (0, Answered(Light, 1), Preferred),
+            (10, Answered(Durable, 1), Preferred),
+            (20, Answered(Durable, 4000), Slow),
+            (1000, Answered(Light, 1), Slow),
+            (3000, Answered(Light, 1), Slow),
+            (3100, Nothing, Slow),
+            (5020, Nothing, Preferred),
+        ],
+    ),
+    (
         "trouble that comes back asks for a longer calm",
         &[
             (0, Failed, Unreachable),

@@ -1,11 +1,9 @@
 //! Counting replicas: outcomes in, one decision out, and at the end what is left to do.
 
 mod read;
-mod repair;
 mod write;
 
 pub use read::{ReadFollowUp, ReadQuorum, WriteBack};
-pub use repair::RepairBudget;
 pub use write::WriteQuorum;
 
 /// Why a replica did not do what it was asked. Only [`Fault::Broken`] and [`Fault::TimedOut`] leave

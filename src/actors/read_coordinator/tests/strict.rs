@@ -1,6 +1,7 @@
 //! Strict reads, and what reads leave for later.
 
 use super::*;
+use crate::actors::background::{CROWD, Kind};
 
 fn start_strict(stage: &Stage) -> (Addr<ReadCoordinator>, Outcome) {
     let (reply, outcome) = oneshot::channel();
@@ -120,10 +121,16 @@ async fn a_strict_read_under_a_ring_that_has_moved_on_starts_over() {
 
 /// A storm of reads of stale replicas must not become a storm of writes.
 #[actix::test]
-async fn repairs_beyond_the_budget_are_dropped_and_counted() {
+async fn repairs_are_dropped_and_counted_while_too_many_wait_for_their_turn() {
     pause();
     let mut stage = Stage::new(&["a", "b"], None);
-    while stage.worker.may_repair(0) {}
+    let background = stage.worker.background();
+    background.turn(Kind::Repair, u64::MAX).await;
+    for _ in 0..CROWD {
+        let background = background.clone();
+        actix::spawn(async move { background.turn(Kind::Repair, 1).await });
+    }
+    settle().await;
     let (coordinator, outcome) = start(&stage);
     for lives in [[7].as_slice(), &[]] {
         let (_, _, answer) = stage.read().await;
