@@ -177,7 +177,8 @@ impl Node {
         });
         let view = publisher.view();
         let records = LocalRecords::new(engine.clone(), named(log, "local_reader"));
-        let store = start_store(&engine, &records, view.clone(), identity, log)?;
+        let parts = (view.clone(), identity, config.hint_bytes);
+        let store = start_store(&engine, &records, parts, log)?;
         let keeper_log = named(log, "ring_keeper");
         let keeper = RingKeeper::restore(
             &*engine,
@@ -214,6 +215,7 @@ impl Node {
         let readiness = shared.start_readiness(&control, config, ready);
         let handoff = shared.start_handoff(&background, lifecycle.clone());
         let giver = shared.start_giver(&background);
+        shared.start_hint_keeper(&background);
         shared.start_mender(&background);
         lifecycle.do_send(MeetHandoff(handoff.recipient()));
         shared
@@ -236,6 +238,7 @@ impl Node {
     fn serve(&self, config: &Config, sockets: Sockets) -> Result<actix_server::Server, NodeError> {
         let limits = Limits {
             in_flight: config.max_in_flight.get(),
+            hint_bytes: config.hint_bytes,
             ..Limits::default()
         };
         let in_flight = InFlight::at_most(limits.in_flight);
@@ -330,8 +333,7 @@ fn open_store(config: &Config) -> Result<Store, NodeError> {
 fn start_store(
     engine: &Arc<dyn Engine>,
     records: &LocalRecords,
-    view: RingView,
-    identity: Identity,
+    (view, identity, hint_bytes): (RingView, Identity, u64),
     log: &Logger,
 ) -> Result<Addr<StoreKeeper>, IdentityError> {
     let fatal = log.clone();
@@ -340,6 +342,7 @@ fn start_store(
         records: records.clone(),
         view,
         identity,
+        hint_bytes,
         random: Box::new(random_u64),
         on_fatal: Box::new(move |reason| {
             crit!(fatal, "the node ends"; "error.message" => reason);

@@ -4,7 +4,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::ring::Addresses;
-use crate::limits::IN_FLIGHT;
+use crate::limits::{HINT_BYTES, IN_FLIGHT};
 
 use super::address::{HostPort, NotHostPort};
 use super::{Config, ConfigError, Founding, Listen, Notice, Settings, secret};
@@ -67,6 +67,7 @@ pub(super) fn check(settings: Settings) -> Result<Config, ConfigError> {
             "--max-in-flight",
             settings.max_in_flight.unwrap_or(IN_FLIGHT),
         )?,
+        hint_bytes: settings.hint_bytes.unwrap_or(HINT_BYTES),
         log_level: settings.log_level.unwrap_or_default(),
         log_format: settings.log_format.unwrap_or_default(),
         exit_with_stdin: settings.exit_with_stdin,

@@ -60,6 +60,8 @@ pub struct Config {
     pub workers: NonZeroUsize,
     /// Requests in flight beyond which the node answers that it is overloaded.
     pub max_in_flight: NonZeroUsize,
+    /// Bytes kept for other nodes while they are away.
+    pub hint_bytes: u64,
     /// The least important lines that are logged.
     pub log_level: LogLevel,
     /// How they are written.

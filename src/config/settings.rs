@@ -86,6 +86,9 @@ pub struct Settings {
     /// Requests in flight beyond which the node answers 503 [default: 1024]
     #[arg(long, env = "QUORATE_MAX_IN_FLIGHT", value_name = "N")]
     pub max_in_flight: Option<u32>,
+    /// Bytes kept for other nodes while they are away [default: 1073741824]
+    #[arg(long, env = "QUORATE_HINT_BYTES", value_name = "BYTES")]
+    pub hint_bytes: Option<u64>,
     /// The least important lines that are logged [default: info]
     #[arg(long, env = "QUORATE_LOG_LEVEL", value_enum)]
     pub log_level: Option<LogLevel>,
@@ -141,6 +144,7 @@ impl Settings {
             config: self.config.or(below.config),
             workers: self.workers.or(below.workers),
             max_in_flight: self.max_in_flight.or(below.max_in_flight),
+            hint_bytes: self.hint_bytes.or(below.hint_bytes),
             log_level: self.log_level.or(below.log_level),
             log_format: self.log_format.or(below.log_format),
             exit_with_stdin: self.exit_with_stdin || below.exit_with_stdin,

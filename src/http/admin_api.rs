@@ -143,6 +143,7 @@ async fn status(api: Api) -> HttpResponse {
         },
         "keys": store.keys,
         "tombstones": store.tombstones,
+        "hints": store.hints,
         "bytes": store.bytes,
         "store": {
             "durability": store.durability,

@@ -121,6 +121,12 @@ impl Cluster {
         self.nodes.iter_mut().for_each(Node::kill);
     }
 
+    /// Starts every node that does not run.
+    pub fn spawn_dead(&mut self) {
+        let dead = self.nodes.iter_mut().filter(|n| n.child.is_none());
+        dead.for_each(Node::spawn);
+    }
+
     pub fn spawn_all(&mut self) {
         self.nodes.iter_mut().for_each(Node::spawn);
     }
