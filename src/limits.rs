@@ -19,6 +19,9 @@ pub const SIBLINGS_MAX: usize = 100;
 /// Client operations that a node works on at once, unless the operator says otherwise.
 pub const IN_FLIGHT: u32 = 1024;
 
+/// What a node keeps for others that are away, unless the operator says otherwise.
+pub const HINT_BYTES: u64 = 1024 * 1024 * 1024;
+
 /// Longest message between nodes: a record may hold [`Limits::siblings_max`] of the longest values.
 pub const MAX_PEER_MESSAGE_BYTES: usize = 128 * 1024 * 1024;
 
@@ -60,6 +63,8 @@ pub struct Limits {
     pub siblings_warn: usize,
     /// Live siblings beyond which a write that adds one is refused.
     pub siblings_max: usize,
+    /// Bytes of hints a node keeps for others; beyond it they are refused.
+    pub hint_bytes: u64,
     /// Client operations a node works on at once.
     pub in_flight: usize,
     /// From a read's arrival to its answer.
@@ -97,6 +102,7 @@ impl Default for Limits {
             body_depth: 128,
             siblings_warn: SIBLINGS_WARN,
             siblings_max: SIBLINGS_MAX,
+            hint_bytes: HINT_BYTES,
             in_flight: IN_FLIGHT as usize,
             read_deadline: Duration::from_secs(2),
             write_deadline: Duration::from_secs(4),

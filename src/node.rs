@@ -122,8 +122,9 @@ pub async fn run(config: Config, log: Logger) -> Result<(), NodeError> {
 /// A part that panics must not leave the others running as if it were there.
 fn abort_on_panic(log: Logger) {
     std::panic::set_hook(Box::new(move |panic| {
-        crit!(log, "a part of the node has panicked; the node ends";
-            "error.message" => %panic);
+        crit!(log, "a part of the node has panicked; the node ends. If it does so at every start, \
+            its data is damaged: remove its data directory, and it gets its data back from the \
+            other nodes"; "error.message" => %panic);
         std::process::exit(EXIT_FATAL);
     }));
 }
@@ -181,7 +182,8 @@ impl Node {
         });
         let view = publisher.view();
         let records = LocalRecords::new(engine.clone(), named(log, "local_reader"));
-        let store = start_store(&engine, &records, view.clone(), identity, log)?;
+        let parts = (view.clone(), identity, config.hint_bytes);
+        let store = start_store(&engine, &records, parts, log)?;
         let keeper_log = named(log, "ring_keeper");
         let keeper = RingKeeper::restore(
             &*engine,
@@ -219,6 +221,7 @@ impl Node {
         let entropy = shared.start_entropy(&background);
         shared.start_recovery(&background);
         let reaper = shared.start_reaper(&background, config.tombstone_grace);
+        shared.start_hint_keeper(&background);
         shared.start_mender(&background);
         lifecycle.do_send(MeetHandoff(handoff.recipient()));
         shared.tell_of_rings([readiness.clone().recipient(), lifecycle.clone().recipient()]);
@@ -239,6 +242,7 @@ impl Node {
         let limits = Limits {
             in_flight: config.max_in_flight.get(),
             tombstone_grace: config.tombstone_grace,
+            hint_bytes: config.hint_bytes,
             ..Limits::default()
         };
         let in_flight = InFlight::at_most(limits.in_flight);
@@ -337,8 +341,7 @@ fn open_store(config: &Config) -> Result<Store, NodeError> {
 fn start_store(
     engine: &Arc<dyn Engine>,
     records: &LocalRecords,
-    view: RingView,
-    identity: Identity,
+    (view, identity, hint_bytes): (RingView, Identity, u64),
     log: &Logger,
 ) -> Result<Addr<StoreKeeper>, IdentityError> {
     let fatal = log.clone();
@@ -347,6 +350,7 @@ fn start_store(
         records: records.clone(),
         view,
         identity,
+        hint_bytes,
         random: Box::new(random_u64),
         on_fatal: Box::new(move |reason| {
             crit!(fatal, "the node ends"; "error.message" => reason);

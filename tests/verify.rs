@@ -173,12 +173,12 @@ fn a_file_that_is_no_history_is_refused() {
     assert!(said.contains("line 1 is not of a history"), "{said}");
 }
 
-/// Runs five nodes under these faults, and gives what was found.
-fn run(words: &str) -> Value {
-    let dir = tempfile::tempdir().unwrap();
+/// Runs five nodes under these faults, keeps the history in this directory, and gives what was
+/// found.
+fn run(words: &str, dir: &Path) -> Value {
     let mut command = quorate();
     command.arg("verify").args(words.split_whitespace());
-    command.args(["-o", "json", "--dir"]).arg(dir.path());
+    command.args(["-o", "json", "--dir"]).arg(dir);
     let output = command.output().unwrap();
     let (data, chatter) = (output.stdout, String::from_utf8(output.stderr).unwrap());
     let data = String::from_utf8(data).unwrap();
@@ -186,11 +186,39 @@ fn run(words: &str) -> Value {
     serde_json::from_str(&data).unwrap()
 }
 
+/// Takes one acknowledged value of W5 away from all final reads of a recorded run.
+fn plant_a_loss(history: &Path) -> String {
+    let text = std::fs::read_to_string(history).unwrap();
+    let mut lines: Vec<Value> = text
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    let is_bulk = |l: &&Value| {
+        l["op"] == "POST" && l["result"] == "ok" && l["key"].as_str().unwrap().contains("-w5-")
+    };
+    let lost = lines.iter().find(is_bulk).unwrap()["key"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let finals = |l: &&mut Value| {
+        l["key"] == *lost && l["phase"].as_str().is_some_and(|p| p.starts_with("final"))
+    };
+    for read in lines.iter_mut().filter(finals) {
+        read["values"] = json!([]);
+    }
+    let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
+    std::fs::write(history, lines.join("\n")).unwrap();
+    lost
+}
+
 /// Under kill and pause: writes survive (P1), none is overwritten silently (P2), siblings are
-/// exact (P3), strict reads are fresh (P4), errors honest (P6), deletes final (P7).
+/// exact (P3), strict reads are fresh (P4), errors honest (P6), deletes final (P7). That it could
+/// have been found otherwise shows a loss that is planted in the record afterwards.
 #[test]
 fn p1_p2_p3_p4_p6_p7_hold_while_nodes_are_killed_and_paused() {
-    let said = run("--nemesis kill,pause --seconds 20 --converge 0 --settle 2 --seed 7");
+    let dir = tempfile::tempdir().unwrap();
+    let words = "--nemesis kill,pause --seconds 20 --converge 0 --settle 2 --seed 7";
+    let said = run(words, dir.path());
     assert_eq!(said["verdict"], "ok", "{said}");
     let faults = &said["counts"]["faults"];
     assert!(
@@ -201,6 +229,17 @@ fn p1_p2_p3_p4_p6_p7_hold_while_nodes_are_killed_and_paused() {
         said["counts"]["acked_writes"].as_u64() > Some(500),
         "{said}"
     );
+
+    let history = dir.path().join("history-7.jsonl");
+    let key = plant_a_loss(&history);
+    let output = quorate()
+        .args(["verify", "-o", "json", "--check"])
+        .arg(&history)
+        .output()
+        .unwrap();
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(said["violations"][0]["kind"], "LOST", "{said}");
+    assert_eq!(said["violations"][0]["key"], *key, "{said}");
 }
 
 /// From the lock of the node's directory, which says who holds it.

@@ -10,10 +10,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::background::tests::background;
+use super::fake_node::member;
 use super::health::HealthBoard;
 use super::read_counts::ReadCounts;
+use super::replica::ReplicaWrite;
 use super::replica::{MintReply, Minted, ReadReply, Replica, ReplicaMint, ReplicaRead};
-use super::replica::{ReplicaWrite, Terms};
 use super::request::{Options, Read, Write};
 use super::ring_view::tests::{id, ring};
 use super::ring_view::{RingPublisher, View};
@@ -28,7 +29,8 @@ use crate::dynamo::version::{
 };
 use crate::wire::state::encode_state;
 
-/// Where a replica's answer goes; one that is kept back times out like a silent peer's.
+/// Where a replica's answer goes. One that is kept back never comes, like that of a store whose
+/// disk hangs; a read's times out, as a silent peer's does.
 pub(crate) type Answer<T> = oneshot::Sender<Result<T, Fault>>;
 
 /// What a replica was asked.
@@ -51,18 +53,12 @@ impl Actor for Fake {
 impl Fake {
     fn ask<T: 'static>(
         &self,
-        terms: Terms,
         asked: impl FnOnce(Answer<T>) -> Asked,
     ) -> ResponseFuture<Result<T, Fault>> {
         let (answer, outcome) = oneshot::channel();
         // A test that has ended asks nobody any more.
         drop(self.1.send((self.0.clone(), asked(answer))));
-        Box::pin(async move {
-            match timeout_at(terms.deadline, outcome).await {
-                Ok(outcome) => outcome.unwrap_or(Err(Fault::Broken)),
-                Err(_elapsed) => Err(Fault::TimedOut),
-            }
-        })
+        Box::pin(async move { outcome.await.unwrap_or(Err(Fault::Broken)) })
     }
 }
 
@@ -70,7 +66,12 @@ impl Handler<ReplicaRead> for Fake {
     type Result = ResponseFuture<Result<ReadReply, Fault>>;
 
     fn handle(&mut self, read: ReplicaRead, _: &mut Self::Context) -> Self::Result {
-        self.ask(read.terms, |answer| Asked::Read(read, answer))
+        let deadline = read.terms.deadline;
+        let outcome = self.ask(|answer| Asked::Read(read, answer));
+        Box::pin(async move {
+            let outcome = timeout_at(deadline, outcome).await;
+            outcome.unwrap_or(Err(Fault::TimedOut))
+        })
     }
 }
 
@@ -78,7 +79,7 @@ impl Handler<ReplicaWrite> for Fake {
     type Result = ResponseFuture<Result<(), Fault>>;
 
     fn handle(&mut self, write: ReplicaWrite, _: &mut Self::Context) -> Self::Result {
-        self.ask(write.terms, |answer| Asked::Write(write, answer))
+        self.ask(|answer| Asked::Write(write, answer))
     }
 }
 
@@ -86,7 +87,7 @@ impl Handler<ReplicaMint> for Fake {
     type Result = ResponseFuture<Result<MintReply, Fault>>;
 
     fn handle(&mut self, mint: ReplicaMint, _: &mut Self::Context) -> Self::Result {
-        self.ask(mint.terms, |answer| Asked::Mint(mint, answer))
+        self.ask(|answer| Asked::Mint(mint, answer))
     }
 }
 
@@ -140,6 +141,32 @@ impl Stage {
         let mut view = View::without_ring(id("a"));
         view.ring = Some(Arc::new(ring));
         self.publisher.publish(view);
+    }
+
+    /// Five members, a to e: at epoch 5 `k` has these owners, and the others as its fallbacks, in
+    /// this order.
+    pub(crate) fn sloppy(owners: &[&str], fallbacks: &[&str]) -> Self {
+        let stage = Self::new(owners, None);
+        let mut ring = ring(owners, None);
+        ring.members = ["a", "b", "c", "d", "e"]
+            .map(|name| member(name, "peer:1"))
+            .into();
+        let own = key("k").hash().partition().index();
+        let others = fallbacks.iter().map(|name| id(name)).collect::<Vec<_>>();
+        for (partition, row) in ring.placements.iter_mut().enumerate() {
+            if partition != own {
+                row.owners.clone_from(&others);
+            }
+        }
+        stage.publish(ring);
+        stage
+    }
+
+    /// The nodes do not answer any more, and that is known.
+    pub(crate) fn lose(&self, nodes: &[&str]) {
+        for node in nodes {
+            self.health.of(&id(node)).failed();
+        }
     }
 
     /// Takes the node out of its ring.

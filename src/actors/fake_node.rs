@@ -96,6 +96,7 @@ impl FakeNode {
             records: records.clone(),
             view: view.clone(),
             identity,
+            hint_bytes: 1 << 20,
             random: Box::new(random),
             on_fatal: Box::new(|why| panic!("{why}")),
             log: quiet(),

@@ -12,9 +12,13 @@ use crate::actors::damage::DamageBoard;
 use crate::actors::replica::{ReadReply, ReplicaRead};
 use crate::actors::ring_view::{RingView, View};
 use crate::dynamo::key::{Key, Partition};
+use crate::dynamo::node_id::NodeId;
 use crate::dynamo::quorum::Fault;
+use crate::dynamo::ring::OwnerSet;
+use crate::dynamo::version::{State, sync};
 use crate::storage::{Engine, EngineError};
-use crate::wire::record::{Record, decode_record};
+use crate::wire::record::{Record, RecordError, decode_record};
+use crate::wire::state::{decode_state, encode_state};
 
 /// This node's records, for reading. Cheap to clone; the clones know of damage together.
 #[derive(Clone)]
@@ -45,6 +49,15 @@ pub struct Page {
     pub next_after: Option<Key>,
 }
 
+/// Some of the hints for a node.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HintPage {
+    /// Keys and encoded states, by partition and key. The state of a damaged hint is empty bytes.
+    pub entries: Vec<(Key, Bytes)>,
+    /// Where the next page begins: after this key. `None` when this was the last page.
+    pub next_after: Option<Key>,
+}
+
 impl std::fmt::Debug for LocalRecords {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("LocalRecords")
@@ -62,8 +75,8 @@ impl LocalRecords {
         }
     }
 
-    /// Answers a replica's read. A damaged record is a fault: what it held may be what the reader
-    /// must not miss.
+    /// Answers a replica's read: an owner's with its record, a fallback's with all hints it has for
+    /// the key. A damaged record is a fault: what it held may be what the reader must not miss.
     ///
     /// # Errors
     /// What [`View::admit_read`] refuses; [`Fault::Overloaded`] when the deadline has passed;
@@ -74,6 +87,9 @@ impl LocalRecords {
         }
         let partition = read.key.hash().partition();
         view.admit_read(partition, &read.terms)?;
+        if let OwnerSet::Fallback(_) = read.terms.set {
+            return self.hinted(&read.key);
+        }
         self.state(partition, &read.key)
     }
 
@@ -122,6 +138,67 @@ impl LocalRecords {
             damaged,
             next_after,
         })
+    }
+
+    /// The merged hints for a key, whomever they are for, encoded.
+    ///
+    /// # Errors
+    /// [`Fault::Broken`] when the engine cannot tell.
+    pub fn hinted(&self, key: &Key) -> Result<ReadReply, Fault> {
+        let mut merged: Option<State> = None;
+        for target in self.hint_targets()? {
+            let hint = self.engine_said(self.engine.hint(&target, key))?;
+            let hint = hint.and_then(|record| self.readable_hint(key, record));
+            let state = hint.and_then(|hint| decode_state(&hint.state).ok());
+            merged = match (merged, state) {
+                (Some(one), Some(other)) => Some(sync(&one, &other)),
+                (one, other) => one.or(other),
+            };
+        }
+        Ok(merged.as_ref().map(encode_state))
+    }
+
+    /// The nodes that hints are kept for.
+    ///
+    /// # Errors
+    /// [`Fault::Broken`] when the engine cannot tell.
+    pub fn hint_targets(&self) -> Result<Vec<NodeId>, Fault> {
+        self.engine_said(self.engine.hint_targets())
+    }
+
+    /// At most `limit` hints for a node, after the given key.
+    ///
+    /// # Errors
+    /// [`Fault::Broken`] when the engine cannot tell.
+    pub fn hints(
+        &self,
+        target: &NodeId,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<HintPage, Fault> {
+        let found = self.engine_said(self.engine.hints(target, after, limit))?;
+        let full = found.len() == limit;
+        let next_after = found.last().filter(|_| full).map(|(key, _)| key.clone());
+        let readable = found.into_iter().map(|(key, record)| {
+            let record = self.readable_hint(&key, record);
+            (key, record.map(|r| r.state).unwrap_or_default())
+        });
+        Ok(HintPage {
+            entries: readable.collect(),
+            next_after,
+        })
+    }
+
+    /// The parts of a hint. One that cannot be read is as good as missing: no owner is asked for
+    /// it, since each of them has its own record, or another hint.
+    pub(super) fn readable_hint(&self, key: &Key, record: Bytes) -> Option<Record> {
+        let told = |why: &RecordError| {
+            warn!(self.log, "a hint is damaged and counts as missing";
+                "quorate.partition" => key.hash().partition().number(),
+                "quorate.key_hash" => format!("{:016x}", key.hash().as_u64()),
+                "error.message" => why.to_string());
+        };
+        decode_record(record).inspect_err(told).ok()
     }
 
     /// The record of a key.

@@ -14,6 +14,7 @@ pub mod giver;
 pub mod handle;
 pub mod handoff;
 pub mod health;
+pub mod hint_keeper;
 pub mod life_view;
 pub mod lifecycle;
 pub mod link;

@@ -2,6 +2,7 @@
 //! long, answers with the merged replies, and repairs the replicas that were behind: after the
 //! answer, or before it in strict mode, so that what a client has seen once it sees again.
 
+mod fallbacks;
 mod mending;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use slog::{debug, warn};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use self::fallbacks::Fallbacks;
 use super::read_counts::Counted;
 use super::replica::{ReadReply, ReplicaRead, Terms};
 use super::request::{Applied, Failure, Read, ReadAnswer};
@@ -47,6 +49,7 @@ pub struct ReadCoordinator {
     set: OwnerSet,
     restarts: u32,
     unasked: Vec<NodeId>,
+    fallbacks: Fallbacks,
     /// Asked, and not heard of yet.
     awaited: Vec<NodeId>,
     quorum: ReadQuorum,
@@ -85,6 +88,7 @@ impl ReadCoordinator {
         reply: ReadReplyTo,
     ) -> Self {
         let (view, log) = (worker.view(), worker.request_log(&read.options));
+        let fallbacks = Fallbacks::new(read.options.strict);
         Self {
             worker,
             key: read.key,
@@ -97,6 +101,7 @@ impl ReadCoordinator {
             set: OwnerSet::Current,
             restarts: 0,
             unasked: Vec::new(),
+            fallbacks,
             awaited: Vec::new(),
             back: None,
             quorum: ReadQuorum::new(0, needed),
@@ -113,8 +118,10 @@ impl ReadCoordinator {
             None => return self.answer_and_stop(Err(Failure::NotServing), ctx),
         };
         let mut order = self.worker.by_preference(owners.unwrap_or_default());
-        order.reverse();
         self.quorum = ReadQuorum::new(order.len(), self.needed);
+        self.fallbacks.forget();
+        self.call_before_the_absent(&mut order);
+        order.reverse();
         let first = if self.worker.asks_all() {
             order.len()
         } else {
@@ -136,7 +143,7 @@ impl ReadCoordinator {
         };
         let terms = Terms {
             epoch: self.view.epoch(),
-            set: self.set,
+            set: self.fallbacks.role(&node).unwrap_or(self.set),
             deadline: self.deadline,
         };
         let sent = self.worker.replica(&node).read.send(ReplicaRead {
@@ -205,9 +212,13 @@ impl ReadCoordinator {
         });
         if let Err(fault) = &outcome {
             debug!(self.log.open(), "a replica did not answer"; "peer" => %node, "fault" => ?fault);
+            self.call_in_place_of(node, *fault);
             self.ask_next(ctx);
         }
-        let decision = self.quorum.record(node, outcome);
+        let decision = match self.fallbacks.role(node) {
+            None => self.quorum.record(node, outcome),
+            Some(_) => self.quorum.record_hint(outcome),
+        };
         self.decide(decision, ctx);
     }
 
@@ -248,7 +259,7 @@ impl ReadCoordinator {
         let moving = newer.is_moving(self.key.hash().partition());
         self.set = match self.set {
             OwnerSet::Current if moving && !is_newer => OwnerSet::Incoming,
-            OwnerSet::Current | OwnerSet::Incoming => OwnerSet::Current,
+            OwnerSet::Current | OwnerSet::Incoming | OwnerSet::Fallback(_) => OwnerSet::Current,
         };
         self.view = newer;
         is_newer || moving

@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep};
 use super::pulling::{Pulling, TransferError};
 use super::ring_keeper::{Discarded, KeeperError, Recovered, RingKeeper};
 use super::ring_view::RingView;
-use super::store_keeper::Discard;
+use super::store_keeper::{Discard, DiscardHints};
 use super::worker::Quorums;
 use crate::dynamo::key::Partition;
 use crate::dynamo::node_id::NodeId;
@@ -175,10 +175,14 @@ impl RecoveryParts {
             }
         }
         let store = &self.pulling.store;
-        let discarded = store.send(Discard(partition)).await;
-        discarded
-            .or(Err(TransferError::NotStored))?
-            .or(Err(TransferError::NotStored))?;
+        // None is taken until no partition has old records, so that none of these is newer.
+        let hints = store.send(DiscardHints).await;
+        let records = store.send(Discard(partition)).await;
+        for discarded in [hints, records] {
+            discarded
+                .or(Err(TransferError::NotStored))?
+                .or(Err(TransferError::NotStored))?;
+        }
         self.note(Discarded(partition)).await?;
         Ok(true)
     }

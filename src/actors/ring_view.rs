@@ -135,30 +135,97 @@ impl View {
             && !self.recovering.contains(partition)
     }
 
-    /// Whether this node may merge or mint under these terms: at the same epoch, as an owner now
-    /// or to be.
+    /// The member that a request to a fallback is about; `None` for a request to an owner.
+    #[must_use]
+    pub fn stands_for(&self, set: OwnerSet) -> Option<&NodeId> {
+        match (set, &self.ring) {
+            (OwnerSet::Fallback(number), Some(ring)) => ring.numbered(number).map(|m| &m.id),
+            (OwnerSet::Fallback(_), None) | (OwnerSet::Current | OwnerSet::Incoming, _) => None,
+        }
+    }
+
+    /// Whether this node may merge under these terms: at the same epoch, as an owner now or to be,
+    /// or, since any member may keep a hint for another one, as a fallback.
     ///
     /// # Errors
     /// [`Fault::StaleRing`], [`Fault::RingBehind`], [`Fault::NotOwner`], [`Fault::NotReady`].
     pub fn admit_write(&self, partition: Partition, terms: &Terms) -> Result<(), Fault> {
         let placement = self.placement(partition, terms)?;
-        if !placement.involves(&self.me) {
-            Err(Fault::NotOwner)
-        } else if self.stranger || self.tainted.contains(partition) {
-            Err(Fault::NotReady)
-        } else {
-            Ok(())
+        let admitted = match terms.set {
+            OwnerSet::Current | OwnerSet::Incoming => placement.involves(&self.me),
+            OwnerSet::Fallback(_) => self.keeps_for_another(terms.set),
+        };
+        if !admitted {
+            return Err(Fault::NotOwner);
+        }
+        let ready = match terms.set {
+            OwnerSet::Current | OwnerSet::Incoming => {
+                !self.stranger && !self.tainted.contains(partition)
+            }
+            OwnerSet::Fallback(_) => self.trusts_its_hints(),
+        };
+        ready.then_some(()).ok_or(Fault::NotReady)
+    }
+
+    /// Whether this node may mint under these terms: where it may merge, once it knows its own
+    /// past, but in the place of an owner only if it is none itself.
+    ///
+    /// # Errors
+    /// [`Fault::NotReady`], and those of [`View::admit_write`].
+    pub fn admit_mint(&self, partition: Partition, terms: &Terms) -> Result<(), Fault> {
+        if self.doubtful {
+            return Err(Fault::NotReady);
+        }
+        self.admit_write(partition, terms)?;
+        match terms.set {
+            OwnerSet::Current | OwnerSet::Incoming => Ok(()),
+            OwnerSet::Fallback(_) => self.admit_fallback(partition, terms),
         }
     }
 
+    /// Whether this node stands in for an owner, being none of the partition's.
+    fn admit_fallback(&self, partition: Partition, terms: &Terms) -> Result<(), Fault> {
+        let placement = self.placement(partition, terms)?;
+        let target = self.stands_for(terms.set);
+        let is_owner = target.is_some_and(|target| placement.involves(target));
+        if is_owner && self.keeps_for_another(terms.set) && !placement.involves(&self.me) {
+            Ok(())
+        } else {
+            Err(Fault::NotOwner)
+        }
+    }
+
+    /// Whether what this node keeps for others may be given, and added to: not while it may come
+    /// from an older store, whose hints can hold what has been deleted and forgotten since.
+    #[must_use]
+    pub fn trusts_its_hints(&self) -> bool {
+        !self.stranger && !self.doubtful && self.tainted.is_empty()
+    }
+
+    fn keeps_for_another(&self, set: OwnerSet) -> bool {
+        let is_member = self
+            .ring
+            .as_ref()
+            .is_some_and(|r| r.member(&self.me).is_some());
+        is_member
+            && self
+                .stands_for(set)
+                .is_some_and(|target| *target != self.me)
+    }
+
     /// Whether this node may answer a read under these terms: at the same epoch, as an owner in
-    /// the set that is asked, which must be the one that serves as far as this node has promised.
+    /// the set that is asked, which must be the one that serves as far as this node has promised,
+    /// or as a fallback for an owner.
     ///
     /// # Errors
     /// [`Fault::StaleRing`], [`Fault::RingBehind`], [`Fault::NotOwner`], [`Fault::Flipped`],
     /// [`Fault::NotReady`].
     pub fn admit_read(&self, partition: Partition, terms: &Terms) -> Result<(), Fault> {
         let placement = self.placement(partition, terms)?;
+        if let OwnerSet::Fallback(_) = terms.set {
+            self.admit_fallback(partition, terms)?;
+            return self.trusts_its_hints().then_some(()).ok_or(Fault::NotReady);
+        }
         let owners = placement.set(terms.set).unwrap_or_default();
         if !owners.contains(&self.me) {
             return Err(Fault::NotOwner);
@@ -172,7 +239,7 @@ impl View {
             OwnerSet::Incoming if gains && !self.verified.contains(partition) => {
                 Err(Fault::NotReady)
             }
-            OwnerSet::Current | OwnerSet::Incoming => Ok(()),
+            OwnerSet::Current | OwnerSet::Incoming | OwnerSet::Fallback(_) => Ok(()),
         }
     }
 
@@ -241,7 +308,8 @@ pub(crate) mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::dynamo::ring::ClusterId;
+    use crate::actors::fake_node::member;
+    use crate::dynamo::ring::{ClusterId, MemberNumber};
 
     pub(crate) fn id(name: &str) -> NodeId {
         NodeId::new(name).unwrap()
@@ -307,6 +375,42 @@ pub(crate) mod tests {
             let terms = terms(epoch, set);
             assert_eq!(view.admit_read(p, &terms), read, "row {row}: read");
             assert_eq!(view.admit_write(p, &terms), write, "row {row}: write");
+        }
+    }
+
+    /// Partition 77 is owned by a and b and moves to b and c; d and e own nothing of it.
+    #[tokio::test]
+    async fn a_fallback_is_a_member_that_owns_nothing_and_stands_for_one_that_does() {
+        use Fault::{NotOwner, StaleRing};
+        let p = Partition::new(77).unwrap();
+        let no = Err(NotOwner);
+        let rows = [
+            // me, epoch, target, read, merge, mint
+            ("d", 5, 0, Ok(()), Ok(()), Ok(())),
+            ("d", 5, 2, Ok(()), Ok(()), Ok(())),
+            ("d", 4, 0, Err(StaleRing), Err(StaleRing), Err(StaleRing)),
+            ("d", 5, 3, no, no, no),
+            ("d", 5, 4, no, Ok(()), no),
+            ("d", 5, 9, no, no, no),
+            ("b", 5, 0, no, Ok(()), no),
+            ("c", 5, 0, no, Ok(()), no),
+            ("x", 5, 0, no, no, no),
+        ];
+        for (me, epoch, target, read, merge, mint) in rows {
+            let mut ring = ring(&["a", "b"], Some(&["b", "c"]));
+            let names = ["a", "b", "c", "d", "e"];
+            ring.members = names.map(|name| member(name, "peer:1")).to_vec();
+            let mut view = View {
+                ring: Some(Arc::new(ring)),
+                ..View::without_ring(id(me))
+            };
+            let terms = terms(epoch, OwnerSet::Fallback(MemberNumber(target)));
+            let row = format!("{me} at {epoch} for {target}");
+            assert_eq!(view.admit_read(p, &terms), read, "{row}: read");
+            assert_eq!(view.admit_write(p, &terms), merge, "{row}: merge");
+            assert_eq!(view.admit_mint(p, &terms), mint, "{row}: mint");
+            view.doubtful = true;
+            assert_eq!(view.admit_mint(p, &terms), Err(Fault::NotReady), "{row}");
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod batch;
 mod discard;
+mod messages;
 mod reap;
 mod recent;
 mod status;
@@ -12,34 +13,36 @@ mod tests;
 mod upkeep;
 mod work;
 
-pub use discard::Discard;
+pub use discard::{Discard, DiscardHints};
 pub use reap::Reap;
 pub use status::{GetStatus, StoreStatus};
 pub(super) use upkeep::live_digest;
 pub use upkeep::{GetLeaves, GetRoots, RebuildDigests};
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Addr, Arbiter, AsyncContext, Context, Handler, Message};
-use bytes::Bytes;
 use slog::{Logger, crit, info};
 use tokio::time::Instant;
 
 use crate::actors::deferred::Deferred;
 use crate::actors::local_reader::LocalRecords;
-use crate::actors::replica::{MintReply, ReplicaMint, ReplicaWrite, Terms};
+use crate::actors::replica::{MintReply, ReplicaMint, ReplicaWrite};
 use crate::actors::ring_view::RingView;
-use crate::dynamo::key::Key;
 use crate::dynamo::merkle::Tree;
+use crate::dynamo::node_id::NodeId;
 use crate::dynamo::quorum::Fault;
-use crate::dynamo::ring::ClusterId;
-use crate::dynamo::version::State;
 use crate::storage::{
-    Counts, Durability, Engine, EngineError, EpochLease, Identity, IdentityError,
+    Counts, Durability, Engine, EngineError, EpochLease, HintSum, HintTally, Identity,
+    IdentityError,
 };
 use batch::Batch;
+pub use messages::{
+    Apply, Drain, DropHints, HintStatus, NoteCluster, NoteClusterError, Recover, RenewIncarnation,
+    SaveMeta, StoreOp, StoreReply,
+};
 use recent::Recent;
 use store::Store;
 use work::Work;
@@ -72,6 +75,8 @@ pub struct StoreParts {
     pub view: RingView,
     /// As [`Identity::begin`] gave it.
     pub identity: Identity,
+    /// What the hints for other nodes may come to, in bytes; beyond it they are refused.
+    pub hint_bytes: u64,
     /// Random numbers for new incarnations.
     pub random: Box<dyn FnMut() -> u64 + Send>,
     /// Ends the process: called once, with the reason, when the engine can be trusted no longer.
@@ -79,89 +84,6 @@ pub struct StoreParts {
     /// Where to tell what happens.
     pub log: Logger,
 }
-
-/// One operation of a peer's batch.
-#[derive(Debug, Clone)]
-pub enum StoreOp {
-    /// Merge a state.
-    Write(ReplicaWrite),
-    /// Apply a client's write.
-    Mint(ReplicaMint),
-}
-
-/// What became of one operation of a batch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StoreReply {
-    /// The state is merged and durable.
-    Written,
-    /// The mint's reply; what it says is durable.
-    Minted(MintReply),
-}
-
-/// Asks for a whole batch to be applied in order; the replies come together, in the same order.
-#[derive(Debug, Message)]
-#[rtype(result = "Vec<Result<StoreReply, Fault>>")]
-pub struct Apply {
-    /// The operations.
-    pub ops: Vec<StoreOp>,
-}
-
-/// Asks for a damaged record to be replaced by what enough other owners hold that every
-/// acknowledged write is in it; an empty state removes it.
-#[derive(Debug, Message)]
-#[rtype(result = "Result<(), Fault>")]
-pub struct Recover {
-    /// Which record.
-    pub key: Key,
-    /// What takes its place.
-    pub state: State,
-    /// Under which ring.
-    pub terms: Terms,
-}
-
-/// Asks for a piece of metadata to be stored; it is on the disk when this is answered, whatever
-/// the durability.
-#[derive(Debug, Message)]
-#[rtype(result = "Result<(), Fault>")]
-pub struct SaveMeta {
-    /// Its name.
-    pub name: &'static str,
-    /// Its new value.
-    pub value: Bytes,
-}
-
-/// Asks for the cluster this node has joined to be noted for good.
-#[derive(Debug, Message)]
-#[rtype(result = "Result<(), NoteClusterError>")]
-pub struct NoteCluster {
-    /// The cluster.
-    pub cluster: ClusterId,
-}
-
-/// Why a cluster was not noted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NoteClusterError {
-    /// The store belongs to another one, and still does.
-    #[error("the store belongs to cluster {0}")]
-    Other(ClusterId),
-    /// The store is closed.
-    #[error("the store is closed")]
-    Ended,
-}
-
-/// Asks for a new incarnation, because the store has gone back in time; its boot number rises to
-/// the one given. Done, durably, when this is answered.
-#[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "Result<(), Fault>")]
-pub struct RenewIncarnation {
-    /// Above every start that others have seen.
-    pub boot: u64,
-}
-
-/// Asks for everything to be finished and marked as whole, after which nothing more is taken.
-#[derive(Debug, Message)]
-#[rtype(result = "Result<(), Fault>")]
-pub struct Drain;
 
 /// The only writer of the node's engine; see the module's text.
 pub struct StoreKeeper {
@@ -196,13 +118,14 @@ impl StoreKeeper {
     pub fn start(parts: StoreParts) -> Result<Addr<Self>, IdentityError> {
         let lease = EpochLease::resume(&*parts.engine)?;
         let counts = Counts::read(&*parts.engine)?;
+        let hints = HintTally::read(&*parts.engine)?;
         let thread = Arbiter::new();
-        let make = move |_: &mut Context<Self>| Self::new(parts, lease, counts);
+        let make = move |_: &mut Context<Self>| Self::new(parts, lease, counts, hints);
         Ok(Self::start_in_arbiter(&thread.handle(), make))
     }
 
-    fn new(parts: StoreParts, lease: EpochLease, counts: Counts) -> Self {
-        Self {
+    fn new(parts: StoreParts, lease: EpochLease, counts: Counts, hints: HintTally) -> Self {
+        let mut keeper = Self {
             store: Store {
                 engine: parts.engine,
                 records: parts.records,
@@ -210,6 +133,9 @@ impl StoreKeeper {
                 lease,
                 counts,
                 tree: Tree::default(),
+                hints: HintTally::default(),
+                hinted_since: BTreeMap::new(),
+                hint_limit: parts.hint_bytes,
                 recent: Recent::new(RECENT_BYTES),
                 random: parts.random,
                 log: parts.log,
@@ -226,7 +152,22 @@ impl StoreKeeper {
             ended: None,
             operations: 0,
             on_fatal: parts.on_fatal,
-        }
+        };
+        keeper.store.note_hints(hints, Instant::now());
+        keeper
+    }
+
+    fn hint_status(&self) -> BTreeMap<String, HintStatus> {
+        let status = |(target, sum): (&NodeId, &HintSum)| {
+            let since = self.store.hinted_since.get(target);
+            let status = HintStatus {
+                count: sum.count,
+                bytes: sum.bytes,
+                oldest_seconds: since.map_or(0, |since| since.elapsed().as_secs()),
+            };
+            (target.to_string(), status)
+        };
+        self.store.hints.iter().map(status).collect()
     }
 
     /// The mailbox hands over everything that waits in it before the commit is reached.
@@ -387,6 +328,16 @@ impl Handler<SaveMeta> for StoreKeeper {
     fn handle(&mut self, meta: SaveMeta, ctx: &mut Context<Self>) -> Self::Result {
         let (reply, deferred) = Deferred::new();
         self.queue(Work::Meta(meta, reply), ctx);
+        deferred
+    }
+}
+
+impl Handler<DropHints> for StoreKeeper {
+    type Result = Deferred<Result<(), Fault>>;
+
+    fn handle(&mut self, drop: DropHints, ctx: &mut Context<Self>) -> Self::Result {
+        let (reply, deferred) = Deferred::new();
+        self.queue(Work::DropHints(drop, reply), ctx);
         deferred
     }
 }

@@ -138,6 +138,12 @@ impl Worker {
         })
     }
 
+    /// Whether this node reaches the other now, as far as it knows; itself it always does.
+    #[must_use]
+    pub fn reaches(&self, node: &NodeId) -> bool {
+        *node == self.view().me || self.0.means.health.of(node).is_reachable()
+    }
+
     /// R of a request.
     #[must_use]
     pub fn read_quorum(&self, asked: Option<usize>) -> usize {

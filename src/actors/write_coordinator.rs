@@ -1,9 +1,12 @@
 //! One write, from the client's request to its answer and the replicas' last words.
 //!
 //! Look (a quorum read, for the rules that need one) → mint at one owner → replicate to the
-//! others → answer at the quorum → wait for the late replicas. A ring that changes in between is
-//! followed within the deadline.
+//! others → answer at the quorum → wait for the late replicas → leave a hint for owners that went
+//! without. Unless the request is strict, a fallback takes the place of an owner that is away, in
+//! each of these steps. A ring that changes in between is followed within the deadline.
 
+mod follow_up;
+mod seat;
 #[cfg(test)]
 mod tests;
 
@@ -14,16 +17,18 @@ use actix::prelude::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context,
 use bytes::Bytes;
 use slog::{debug, warn};
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
+
+use self::seat::Seat;
 
 use super::read_coordinator::ReadCoordinator;
-use super::replica::{MintReply, Minted, ReplicaMint, ReplicaWrite, Terms};
+use super::replica::{MintReply, Minted, ReplicaMint, ReplicaWrite};
 use super::request::{Applied, Failure, Read, ReadAnswer, Write, WriteAnswer};
 use super::ring_view::View;
 use super::worker::{RequestLog, Worker};
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::quorum::{Acks, Decision, Fault, Shortfall, WriteQuorum};
-use crate::dynamo::ring::{OwnerSet, Placement, Ring};
+use crate::dynamo::ring::{Placement, Ring};
 use crate::dynamo::version::{Body, Context as Seen, Mint, RequestId, State, WriteKind};
 use crate::limits::SIBLINGS_WARN;
 use crate::wire::state::decode_state;
@@ -45,7 +50,12 @@ pub struct WriteCoordinator {
     ring_changes: u32,
     /// What the quorum read saw, when the write's rule needs one.
     look: Option<(State, Acks)>,
+    /// Owners that may mint, the likeliest last.
     untried: Vec<NodeId>,
+    /// Owners to try when no fallback is left: they seem to be away.
+    last_resort: Vec<NodeId>,
+    /// Whether the quorum knows the fallbacks.
+    stand_by: bool,
     /// Whether some attempt to mint may have succeeded unseen.
     doubtful: bool,
     minted: Option<Minted>,
@@ -84,6 +94,8 @@ impl WriteCoordinator {
             ring_changes: 0,
             look: None,
             untried: Vec::new(),
+            last_resort: Vec::new(),
+            stand_by: false,
             doubtful: false,
             minted: None,
             quorum: WriteQuorum::new(&nowhere, 1),
@@ -142,40 +154,53 @@ impl WriteCoordinator {
             return self.fail(Failure::NotServing, ctx);
         };
         let placement = ring.placement(self.write.key.hash().partition());
-        self.quorum = WriteQuorum::new(placement, self.needed);
+        self.count_anew(placement);
+        if self.write.options.strict
+            && let Decision::Failed(shortfall) = self.quorum.foresee(|id| self.worker.reaches(id))
+        {
+            return self.fail_short(shortfall, ctx);
+        }
         // Racing creates must meet at one minter to be decided there; other writes are fastest here.
         self.untried = match self.write.kind {
             WriteKind::Create => self.worker.in_ring_order(&placement.owners),
             WriteKind::Put | WriteKind::Delete => self.worker.by_preference(&placement.owners),
         };
         self.untried.reverse();
+        let (near, far) = (self.untried.drain(..)).partition(|id| self.worker.reaches(id));
+        (self.untried, self.last_resort) = (near, far);
+        if !self.last_resort.is_empty() {
+            self.call_fallbacks(&ring);
+        }
         self.mint(&ring, ctx);
+    }
+
+    fn count_anew(&mut self, placement: &Placement) {
+        self.quorum = WriteQuorum::new(placement, self.needed);
+        self.stand_by = false;
     }
 
     fn mint(&mut self, ring: &Ring, ctx: &mut Context<Self>) {
         if let Decision::Failed(shortfall) = self.quorum.decide() {
             return self.fail_short(shortfall, ctx);
         }
-        let Some(minter) = self.untried.pop() else {
+        let Some(minter) = self.next_minter(ring) else {
             return self.fail_short(self.quorum.shortfall(), ctx);
         };
         let left = self.deadline.saturating_duration_since(Instant::now());
-        // An owner that keeps silent must leave the next one its share of the time.
-        let share = left / u32::try_from(self.untried.len() + 1).unwrap_or(1);
-        let terms = Terms {
-            epoch: ring.epoch,
-            set: OwnerSet::Current,
-            deadline: Instant::now() + share,
-        };
+        // A node that keeps silent must leave the next one its share of the time.
+        let others = self.untried.len() + self.quorum.spare() + self.last_resort.len();
+        let share = left / u32::try_from(others + 1).unwrap_or(u32::MAX);
+        let terms = minter.terms(ring.epoch, Instant::now() + share);
         let message = ReplicaMint {
             key: self.write.key.clone(),
             mint: self.as_mint(),
             terms,
         };
-        let sent = self.worker.replica(&minter).mint.send(message);
-        let arrived = sent.into_actor(self).map(move |outcome, act, ctx| {
-            let outcome = outcome.unwrap_or(Err(Fault::Broken));
-            act.mint_outcome(&minter, outcome, ctx);
+        let sent = self.worker.replica(&minter.node).mint.send(message);
+        let sent = timeout_at(terms.deadline, sent).into_actor(self);
+        let arrived = sent.map(move |outcome, act, ctx| {
+            let outcome = outcome.map(|sent| sent.unwrap_or(Err(Fault::Broken)));
+            act.mint_outcome(&minter, outcome.unwrap_or(Err(Fault::TimedOut)), ctx);
         });
         ctx.spawn(arrived);
     }
@@ -203,7 +228,7 @@ impl WriteCoordinator {
 
     fn mint_outcome(
         &mut self,
-        minter: &NodeId,
+        minter: &Seat,
         outcome: Result<MintReply, Fault>,
         ctx: &mut Context<Self>,
     ) {
@@ -213,7 +238,8 @@ impl WriteCoordinator {
         match outcome {
             Ok(MintReply::Minted(done)) => {
                 self.minted = Some(done);
-                self.replicate(Some(minter.clone()), ctx);
+                minter.record(&mut self.quorum, Ok(()));
+                self.replicate(ctx);
             }
             Ok(MintReply::AlreadyExists(state)) => {
                 self.refused(&state, Failure::AlreadyExists, ctx);
@@ -221,19 +247,22 @@ impl WriteCoordinator {
             Ok(MintReply::NothingToDelete(state)) => {
                 self.refused(&state, |s, acks| Failure::NotFound(s.context, acks), ctx);
             }
+            // What to merge, and who says so, takes a quorum.
+            Ok(MintReply::TooManySiblings(_)) if self.look.is_none() => self.look(ctx),
             Ok(MintReply::TooManySiblings(state)) => {
                 self.refused(&state, Failure::TooManySiblings, ctx);
             }
             Ok(MintReply::RequestReused) => self.fail(Failure::RequestReused, ctx),
             Err(fault) if fault.is_about_the_ring() && self.follow_ring() => self.plan_mint(ctx),
             Err(fault) => {
-                debug!(self.log.open(), "a mint failed"; "peer" => %minter, "fault" => ?fault);
+                debug!(self.log.open(), "a mint failed"; "peer" => %minter.node, "fault" => ?fault);
                 self.doubtful |= fault.may_have_applied();
-                self.quorum.record(minter, Err(fault));
-                match self.view.ring.clone() {
-                    Some(ring) => self.mint(&ring, ctx),
-                    None => self.fail(Failure::NotServing, ctx),
-                }
+                let Some(ring) = self.view.ring.clone() else {
+                    return self.fail(Failure::NotServing, ctx);
+                };
+                self.call_fallbacks(&ring);
+                minter.record(&mut self.quorum, Err(fault));
+                self.mint(&ring, ctx);
             }
         }
     }
@@ -244,10 +273,8 @@ impl WriteCoordinator {
         failure: impl FnOnce(State, Acks) -> Failure,
         ctx: &mut Context<Self>,
     ) {
-        let acks = self
-            .look
-            .as_ref()
-            .map_or(Acks { home: 1, hinted: 0 }, |(_, acks)| *acks);
+        let acks = self.look.as_ref().map(|(_, acks)| *acks);
+        let acks = acks.unwrap_or_default();
         match decode_state(state) {
             Ok(state) => self.fail(failure(state, acks), ctx),
             Err(error) => {
@@ -257,46 +284,56 @@ impl WriteCoordinator {
         }
     }
 
-    /// Sends the minted state to every other owner, old and new.
-    fn replicate(&mut self, minter: Option<NodeId>, ctx: &mut Context<Self>) {
-        let (Some(done), Some(ring)) = (&self.minted, self.view.ring.clone()) else {
+    /// Sends the minted state to every other owner, old and new, or to a fallback for it.
+    fn replicate(&mut self, ctx: &mut Context<Self>) {
+        let Some(ring) = self.view.ring.clone() else {
             return;
         };
-        let terms = Terms {
-            epoch: ring.epoch,
-            set: OwnerSet::Current,
-            deadline: self.deadline,
-        };
         let placement = ring.placement(self.write.key.hash().partition());
-        for node in placement
-            .writers()
-            .filter(|id| Some(*id) != minter.as_ref())
-        {
-            let message = ReplicaWrite {
-                key: self.write.key.clone(),
-                state: done.state.clone(),
-                terms,
+        for owner in placement.writers() {
+            if self.quorum.is_filled(owner) {
+                continue;
+            }
+            let is_silent =
+                (self.quorum.outcome(owner)).is_some_and(|o| o.is_err_and(Fault::is_silence));
+            let fallback = if is_silent || !self.worker.reaches(owner) {
+                self.call_fallbacks(&ring);
+                self.fallback_for(owner, &ring)
+            } else {
+                None
             };
-            let (node, epoch) = (node.clone(), ring.epoch);
-            let sent = self.worker.replica(&node).write.send(message);
-            let arrived = sent.into_actor(self).map(move |outcome, act, ctx| {
-                act.open -= 1;
-                act.write_outcome(epoch, &node, outcome.unwrap_or(Err(Fault::Broken)), ctx);
-            });
-            self.open += 1;
-            ctx.spawn(arrived);
+            let seat = fallback.unwrap_or_else(|| Seat::home(owner.clone()));
+            self.send(seat, &ring, ctx);
         }
-        let decision = match minter {
-            Some(node) => self.quorum.record(&node, Ok(())),
-            None => self.quorum.decide(),
+        self.decide(self.quorum.decide(), ctx);
+    }
+
+    fn send(&mut self, seat: Seat, ring: &Ring, ctx: &mut Context<Self>) {
+        let Some(done) = &self.minted else {
+            return;
         };
-        self.decide(decision, ctx);
+        let deadline = self.deadline_of_one(ring);
+        let message = ReplicaWrite {
+            key: self.write.key.clone(),
+            state: done.state.clone(),
+            terms: seat.terms(ring.epoch, deadline),
+        };
+        let epoch = ring.epoch;
+        let taken = self.worker.replica(&seat.node).write.send(message);
+        let taken = timeout_at(deadline, taken).into_actor(self);
+        let arrived = taken.map(move |outcome, act, ctx| {
+            act.open -= 1;
+            let outcome = outcome.map(|taken| taken.unwrap_or(Err(Fault::Broken)));
+            act.write_outcome(epoch, &seat, outcome.unwrap_or(Err(Fault::TimedOut)), ctx);
+        });
+        self.open += 1;
+        ctx.spawn(arrived);
     }
 
     fn write_outcome(
         &mut self,
         epoch: u64,
-        node: &NodeId,
+        seat: &Seat,
         outcome: Result<(), Fault>,
         ctx: &mut Context<Self>,
     ) {
@@ -305,27 +342,44 @@ impl WriteCoordinator {
             return self.replicate_anew(ctx);
         }
         if outcome.is_err() && self.view.epoch() != epoch {
-            // A refusal of the ring before says nothing about the question asked since.
+            // Under a newer ring every replica was asked anew; what failed under an older one says
+            // nothing about that.
             return self.decide(self.quorum.decide(), ctx);
         }
         if let Err(fault) = outcome {
-            debug!(self.log.open(), "a replica did not take a write"; "peer" => %node, "fault" => ?fault);
+            debug!(self.log.open(), "a replica did not take a write";
+                "peer" => %seat.node, "fault" => ?fault);
+            self.replace(seat, fault, ctx);
+        } else {
+            seat.record(&mut self.quorum, outcome);
         }
-        // Under a newer ring every replica was asked anew; what failed under an older one says
-        // nothing about that.
-        let decision = match outcome {
-            Err(_) if self.view.epoch() != epoch => self.quorum.decide(),
-            Ok(()) | Err(_) => self.quorum.record(node, outcome),
+        self.decide(self.quorum.decide(), ctx);
+    }
+
+    /// Asks the next fallback in the place of a node that failed, and when there is none, the owner
+    /// itself if that has not been tried.
+    fn replace(&mut self, failed: &Seat, fault: Fault, ctx: &mut Context<Self>) {
+        let Some(ring) = self.view.ring.clone() else {
+            return;
         };
-        self.decide(decision, ctx);
+        self.call_fallbacks(&ring);
+        failed.record(&mut self.quorum, Err(fault));
+        let owner = failed.owner();
+        if self.quorum.is_filled(owner) || fault.is_about_the_ring() {
+            return;
+        }
+        let untried = self.quorum.outcome(owner).is_none();
+        let next = self.fallback_for(owner, &ring);
+        if let Some(seat) = next.or_else(|| untried.then(|| Seat::home(owner.clone()))) {
+            self.send(seat, &ring, ctx);
+        }
     }
 
     /// The owners have changed: count afresh, the minter too, which must know the new ring.
     fn replicate_anew(&mut self, ctx: &mut Context<Self>) {
-        if let Some(ring) = &self.view.ring {
-            let placement = ring.placement(self.write.key.hash().partition());
-            self.quorum = WriteQuorum::new(placement, self.needed);
-            self.replicate(None, ctx);
+        if let Some(ring) = self.view.ring.clone() {
+            self.count_anew(ring.placement(self.write.key.hash().partition()));
+            self.replicate(ctx);
         }
     }
 
@@ -423,5 +477,9 @@ impl Actor for WriteCoordinator {
         } else {
             self.plan_mint(ctx);
         }
+    }
+
+    fn stopped(&mut self, _ctx: &mut Self::Context) {
+        self.leave_hints();
     }
 }

@@ -36,7 +36,11 @@ use workload::Workload;
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Args {
     /// Checks a recorded history again, and runs nothing
-    #[arg(long, value_name = "FILE", exclusive = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["endpoints", "nemesis", "nodes", "seed", "minutes", "dir", "history"]
+    )]
     check: Option<PathBuf>,
     /// Client addresses of a cluster that is there; without them a cluster is started, and stopped
     #[arg(

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::ring::Addresses;
-use crate::limits::{IN_FLIGHT, TOMBSTONE_GRACE_SECONDS};
+use crate::limits::{HINT_BYTES, IN_FLIGHT, TOMBSTONE_GRACE_SECONDS};
 
 use super::address::{HostPort, NotHostPort};
 use super::{Config, ConfigError, Founding, Listen, Notice, Settings, secret};
@@ -69,6 +69,7 @@ pub(super) fn check(settings: Settings) -> Result<Config, ConfigError> {
             settings.max_in_flight.unwrap_or(IN_FLIGHT),
         )?,
         tombstone_grace: tombstone_grace(settings.tombstone_grace)?,
+        hint_bytes: settings.hint_bytes.unwrap_or(HINT_BYTES),
         log_level: settings.log_level.unwrap_or_default(),
         log_format: settings.log_format.unwrap_or_default(),
         exit_with_stdin: settings.exit_with_stdin,

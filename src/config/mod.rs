@@ -62,6 +62,8 @@ pub struct Config {
     pub max_in_flight: NonZeroUsize,
     /// For how long nothing may have happened to any node until a delete is forgotten.
     pub tombstone_grace: Duration,
+    /// Bytes kept for other nodes while they are away.
+    pub hint_bytes: u64,
     /// The least important lines that are logged.
     pub log_level: LogLevel,
     /// How they are written.

@@ -90,6 +90,9 @@ pub struct Settings {
     /// [default: 600]
     #[arg(long, env = "QUORATE_TOMBSTONE_GRACE", value_name = "SECONDS")]
     pub tombstone_grace: Option<u32>,
+    /// Bytes kept for other nodes while they are away [default: 1073741824]
+    #[arg(long, env = "QUORATE_HINT_BYTES", value_name = "BYTES")]
+    pub hint_bytes: Option<u64>,
     /// The least important lines that are logged [default: info]
     #[arg(long, env = "QUORATE_LOG_LEVEL", value_enum)]
     pub log_level: Option<LogLevel>,
@@ -146,6 +149,7 @@ impl Settings {
             workers: self.workers.or(below.workers),
             max_in_flight: self.max_in_flight.or(below.max_in_flight),
             tombstone_grace: self.tombstone_grace.or(below.tombstone_grace),
+            hint_bytes: self.hint_bytes.or(below.hint_bytes),
             log_level: self.log_level.or(below.log_level),
             log_format: self.log_format.or(below.log_format),
             exit_with_stdin: self.exit_with_stdin || below.exit_with_stdin,

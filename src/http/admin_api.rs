@@ -7,9 +7,10 @@ mod tests;
 
 use actix_web::body::{BoxBody, EitherBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::StatusCode;
 use actix_web::middleware::{Next, from_fn};
-use actix_web::{App, Error, HttpRequest, HttpResponse, body::MessageBody, dev, web};
+use actix_web::{
+    App, Error, HttpRequest, HttpResponse, ResponseError, body::MessageBody, dev, web,
+};
 use serde::Serialize;
 use serde_json::{Value, json, value::RawValue};
 use sha2::{Digest, Sha256};
@@ -19,7 +20,7 @@ use super::api_error::ApiError;
 use super::headers::correlate;
 use super::key_path::key_below;
 use crate::actors::admin_handle::AdminHandle;
-use crate::actors::peer_handle::GoingDown;
+use crate::actors::handle::Readiness;
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::ring::{Member, Ring};
 use crate::dynamo::version::{Actor, Body, Context, Sibling};
@@ -110,12 +111,7 @@ async fn authorise(
     if wanted.is_none_or(matches) {
         return Ok(next.call(request).await?.map_into_left_body());
     }
-    let refusal = HttpResponse::Unauthorized()
-        .insert_header(("www-authenticate", "Bearer"))
-        .json(
-            json!({"message": "An operator's token is needed", "code": "unauthorized",
-            "outcome": "not_applied"}),
-        );
+    let refusal = ApiError::Unauthorized.error_response();
     Ok(request.into_response(refusal).map_into_right_body())
 }
 
@@ -138,7 +134,7 @@ async fn status(api: Api) -> HttpResponse {
         .flat_map(|ring| ring.members.iter().map(|m| member(&api, ring, m)))
         .collect();
     let owners = ring.map_or(0, |ring| ring.members.len().min(ring.replicas));
-    HttpResponse::Ok().json(json!({
+    line(&json!({
         "node": view.me.as_str(),
         "version": env!("CARGO_PKG_VERSION"),
         "state": life.state.to_string(),
@@ -159,6 +155,7 @@ async fn status(api: Api) -> HttpResponse {
         },
         "keys": store.keys,
         "tombstones": store.tombstones,
+        "hints": store.hints,
         "bytes": store.bytes,
         "store": {
             "durability": store.durability,
@@ -205,11 +202,11 @@ struct RingAnswer<'a> {
 async fn ring(api: Api) -> Result<HttpResponse, ApiError> {
     let view = api.node.view();
     let Some(ring) = view.ring.as_deref() else {
-        return Err(ApiError::NoSuchResource);
+        return Err(ApiError::NotReady(Readiness::New));
     };
     let moving = (0..).zip(&ring.placements);
     let moving = moving.filter_map(|(p, row)| row.incoming.as_ref().map(|to| (p, names(to))));
-    Ok(HttpResponse::Ok().json(RingAnswer {
+    Ok(line(&RingAnswer {
         epoch: ring.epoch,
         hash: ring.hash().to_string(),
         partitions: ring
@@ -229,11 +226,11 @@ async fn home(request: HttpRequest, api: Api) -> Result<HttpResponse, ApiError> 
     let key = key_below("/ring/", request.uri().path())?;
     let view = api.node.view();
     let Some(ring) = view.ring.as_deref() else {
-        return Err(ApiError::NoSuchResource);
+        return Err(ApiError::NotReady(Readiness::New));
     };
     let partition = key.hash().partition();
     let row = ring.placement(partition);
-    Ok(HttpResponse::Ok().json(json!({
+    Ok(line(&json!({
         "partition": partition.number(),
         "hash": format!("{:016x}", key.hash().as_u64()),
         "owners": names(&row.owners),
@@ -268,7 +265,7 @@ async fn replica(request: HttpRequest, api: Api) -> Result<HttpResponse, ApiErro
         siblings,
         context: context(&state.context),
     };
-    Ok(HttpResponse::Ok().json(answer))
+    Ok(line(&answer))
 }
 
 fn sibling(sibling: &Sibling) -> SiblingAnswer<'_> {
@@ -314,8 +311,19 @@ async fn nothing_here() -> Result<HttpResponse, ApiError> {
     Err(ApiError::NoSuchResource)
 }
 
+/// An answer, and the end of its line.
+fn line(answer: &impl Serialize) -> HttpResponse {
+    match serde_json::to_vec(answer) {
+        Ok(mut body) => {
+            body.push(b'\n');
+            HttpResponse::Ok()
+                .content_type("application/json")
+                .body(body)
+        }
+        Err(error) => HttpResponse::InternalServerError().body(error.to_string()),
+    }
+}
+
 fn going_down() -> HttpResponse {
-    HttpResponse::build(StatusCode::SERVICE_UNAVAILABLE).json(json!({
-        "message": GoingDown.to_string(), "code": "not_ready", "outcome": "not_applied",
-    }))
+    ApiError::NotReady(Readiness::Draining).error_response()
 }

@@ -46,6 +46,7 @@ macro_rules! codes {
 
 codes! {
     NoSuchResource NOT_FOUND "no_such_resource",
+    Unauthorized UNAUTHORIZED "unauthorized",
     MethodNotAllowed METHOD_NOT_ALLOWED "method_not_allowed",
     KeyInvalid BAD_REQUEST "key_invalid",
     KeyTooLong URI_TOO_LONG "key_too_long",
@@ -113,6 +114,9 @@ pub enum ApiError {
     /// No such path, or an empty key.
     #[error("There is nothing at this path")]
     NoSuchResource,
+    /// The caller did not show the operators' token.
+    #[error("An operator's token is needed")]
+    Unauthorized,
     /// The path exists; the methods it knows, as in `Allow`.
     #[error("This path takes only {0}")]
     MethodNotAllowed(&'static str),
@@ -228,6 +232,7 @@ impl ApiError {
     pub fn code(&self) -> Code {
         match self {
             Self::NoSuchResource => Code::NoSuchResource,
+            Self::Unauthorized => Code::Unauthorized,
             Self::MethodNotAllowed(_) => Code::MethodNotAllowed,
             Self::KeyInvalid => Code::KeyInvalid,
             Self::KeyTooLong => Code::KeyTooLong,
@@ -329,6 +334,9 @@ impl ResponseError for ApiError {
         response.content_type("application/json");
         if self.status_code() == StatusCode::SERVICE_UNAVAILABLE {
             response.insert_header((header::RETRY_AFTER, RETRY_AFTER_SECONDS));
+        }
+        if let Self::Unauthorized = self {
+            response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
         }
         if let Self::MethodNotAllowed(methods) = self {
             response.insert_header((header::ALLOW, *methods));

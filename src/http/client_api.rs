@@ -199,14 +199,17 @@ async fn delete(
 }
 
 async fn live() -> HttpResponse {
-    json(StatusCode::OK, Bytes::from_static(b"{\"status\":\"live\"}"))
+    json(
+        StatusCode::OK,
+        Bytes::from_static(b"{\"status\":\"live\"}\n"),
+    )
 }
 
 async fn ready(api: web::Data<ClientApi>) -> HttpResponse {
     match api.node.readiness() {
         Readiness::Ready => json(
             StatusCode::OK,
-            Bytes::from_static(b"{\"status\":\"ready\"}"),
+            Bytes::from_static(b"{\"status\":\"ready\"}\n"),
         ),
         reason @ (Readiness::New
         | Readiness::Pending
@@ -255,7 +258,7 @@ async fn refuse(
 }
 
 fn message(text: &str, clock: &str) -> Object {
-    let frame = "{\"message\":\"\",\"clock\":\"\",\"siblings\":100}";
+    let frame = "{\"message\":\"\",\"clock\":\"\",\"siblings\":100}\n";
     let capacity = frame.len() + text.len() + clock.len();
     let object = Object::with_capacity(capacity);
     object.plain("message", text).plain("clock", clock)

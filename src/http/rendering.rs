@@ -39,8 +39,9 @@ impl Object {
         self.raw(name, number.to_string().as_bytes())
     }
 
+    /// Ends the object, and its line.
     pub(super) fn finish(mut self) -> Bytes {
-        self.0.push(b'}');
+        self.0.extend_from_slice(b"}\n");
         self.0.into()
     }
 
@@ -61,7 +62,7 @@ pub(super) fn values(state: &State) -> Vec<u8> {
 
 /// What a read answers: `{"value":[…],"clock":"…"}`, in one allocation.
 pub(super) fn read_answer(state: &State, clock: &str) -> Bytes {
-    const FRAME: usize = "{\"value\":,\"clock\":\"\"}".len();
+    const FRAME: usize = "{\"value\":,\"clock\":\"\"}\n".len();
     let mut out = Object::with_capacity(FRAME + values_bytes(state) + clock.len());
     out.open("value");
     push_values(&mut out.0, state);
@@ -123,7 +124,7 @@ mod tests {
         let answer = read_answer(&state, "e30=");
         assert_eq!(
             answer,
-            "{\"value\":[1e400,{ \"b\":1, \"a\":-0 }],\"clock\":\"e30=\"}"
+            "{\"value\":[1e400,{ \"b\":1, \"a\":-0 }],\"clock\":\"e30=\"}\n"
         );
         assert_eq!(values(&state), b"[1e400,{ \"b\":1, \"a\":-0 }]");
     }
@@ -133,6 +134,6 @@ mod tests {
         let object = Object::with_capacity(0)
             .text("m", "a\"b\u{1b}")
             .number("n", 3);
-        assert_eq!(object.finish(), "{\"m\":\"a\\\"b\\u001b\",\"n\":3}");
+        assert_eq!(object.finish(), "{\"m\":\"a\\\"b\\u001b\",\"n\":3}\n");
     }
 }

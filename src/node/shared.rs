@@ -14,23 +14,27 @@ use crate::actors::giver::Giver;
 use crate::actors::handle::Readiness;
 use crate::actors::handoff::{Handoff, HandoffParts};
 use crate::actors::health::HealthBoard;
+use crate::actors::hint_keeper::{HintKeeper, HintKeeperParts};
 use crate::actors::life_view::{LifePublisher, LifeView};
 use crate::actors::lifecycle::{Lifecycle, LifecycleParts, Past};
 use crate::actors::link::Link;
-use crate::actors::local_reader::LocalRecords;
+use crate::actors::local_reader::{LocalReader, LocalRecords};
 use crate::actors::mender::{Mender, MenderParts};
+use crate::actors::peer::{Peer, PeerParts};
 use crate::actors::prober::Prober;
 use crate::actors::pulling::Pulling;
 use crate::actors::read_counts::ReadCounts;
 use crate::actors::readiness_keeper::{ReadinessKeeper, ReadinessParts};
 use crate::actors::reaper::{Reaper, ReaperParts, SWEEPS};
 use crate::actors::recovery::{self, Recovery, RecoveryParts};
+use crate::actors::replica::Replica;
 use crate::actors::ring_keeper::{RingChanged, RingKeeper, Subscribe};
 use crate::actors::ring_view::RingView;
 use crate::actors::store_keeper::StoreKeeper;
-use crate::actors::worker::Quorums;
+use crate::actors::worker::{Means, Quorums, Worker};
 use crate::config::Config;
 use crate::dynamo::membership::lifecycle::{Me, Refusal};
+use crate::dynamo::node_id::NodeId;
 use crate::wire::clock::ClockCodec;
 use crate::wire::proof::PeerProof;
 
@@ -126,6 +130,55 @@ impl Shared {
             };
             Handoff::new(parts, lifecycle.recipient())
         })
+    }
+
+    /// The means of the calling thread: its own connections to the other nodes.
+    pub(super) fn worker(&self, logger: &'static str) -> Worker {
+        let reader = LocalReader::new(self.records.clone(), self.view.clone()).start();
+        let local = Replica {
+            read: reader.recipient(),
+            write: self.store.clone().recipient(),
+            mint: self.store.clone().recipient(),
+        };
+        let log = named(&self.log, logger);
+        let parts = PeerParts {
+            view: self.view.clone(),
+            link: Link::new(self.proof.clone()),
+            ring_keeper: self.ring_keeper.clone(),
+            log: log.clone(),
+        };
+        let (me, health) = (self.view.load().me.clone(), self.health.clone());
+        let connect = move |id: &NodeId| {
+            if *id == me {
+                return local.clone();
+            }
+            let peer = Peer::new(id.clone(), parts.clone(), health.of(id)).start();
+            Replica {
+                read: peer.clone().recipient(),
+                write: peer.clone().recipient(),
+                mint: peer.recipient(),
+            }
+        };
+        let view = self.view.clone();
+        let means = Means {
+            health: self.health.clone(),
+            counts: self.reads.clone(),
+            background: self.background.clone(),
+        };
+        Worker::new(view, self.quorums, means, Box::new(connect), log)
+    }
+
+    pub(super) fn start_hint_keeper(&self, thread: &Arbiter) {
+        let shared = self.clone();
+        HintKeeper::start_in_arbiter(&thread.handle(), move |_| {
+            HintKeeper::new(HintKeeperParts {
+                worker: shared.worker("hint_keeper"),
+                records: shared.records,
+                store: shared.store.recipient(),
+                background: shared.background,
+                log: named(&shared.log, "hint_keeper"),
+            })
+        });
     }
 
     pub(super) fn start_mender(&self, thread: &Arbiter) {

@@ -85,7 +85,8 @@ pub enum DirectoryError {
         found: String,
     },
     /// One of its files makes no sense.
-    #[error("{} is damaged; restore or remove the data directory", path.display())]
+    #[error("{} is damaged; remove the data directory, and the node gets its data back from the \
+        other nodes", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -228,6 +229,10 @@ fn read_if_there(at: &Path) -> Result<Option<String>, DirectoryError> {
     match std::fs::read_to_string(at) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        // Not UTF-8, which it was when it was written.
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(DirectoryError::Damaged {
+            path: at.to_owned(),
+        }),
         Err(error) => Err(io_error("read", at)(error)),
     }
 }

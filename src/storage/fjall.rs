@@ -4,6 +4,9 @@
 //! would mean 256 memtables. A batch reaches its readers only when its journal entry is where the
 //! commit asked for it to be. Hints have a keyspace of their own, with the target's name in front.
 
+mod journal;
+
+use std::io::ErrorKind;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +16,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvPair, PersistMode};
 use super::{Change, Engine, EngineError, Entry, Sync};
 use crate::dynamo::key::{Key, Partition};
 use crate::dynamo::node_id::NodeId;
+use journal::JournalError;
 
 const MIB: u64 = 1024 * 1024;
 /// What records may take in memory before they are written out as a table.
@@ -45,8 +49,10 @@ impl FjallEngine {
     /// Opens the directory, or makes it.
     ///
     /// # Errors
-    /// [`EngineError::Broken`] when it cannot be read or repaired.
+    /// [`EngineError::Damaged`] when something that was acknowledged is lost;
+    /// [`EngineError::Broken`] when it cannot be read or made.
     pub fn open(path: &Path) -> Result<Self, EngineError> {
+        journal::inspect(path)?;
         let database = Database::builder(path)
             .cache_size(BLOCK_CACHE)
             .max_journaling_size(JOURNALS)
@@ -67,8 +73,18 @@ impl FjallEngine {
     }
 
     fn refuse_when_full(&self, changes: &[Change]) -> Result<(), EngineError> {
-        let grows = |c: &Change| matches!(c, Change::Put(..) | Change::PutHint(..));
-        if changes.iter().any(grows) && self.free()? < self.reserve {
+        let grown = |c: &Change| match c {
+            Change::Put(_, key, record) | Change::PutHint(_, key, record) => {
+                Some((key.as_bytes().len() + record.len()) as u64)
+            }
+            Change::Remove(..) | Change::RemoveHint(..) | Change::Meta(..) => None,
+        };
+        let bytes = changes.iter().filter_map(grown).reduce(|a, b| a + b);
+        // Twice: in the journal, and in the table that it becomes.
+        let needed = bytes.map(|bytes| self.reserve.saturating_add(2 * bytes));
+        if let Some(needed) = needed
+            && self.free()? < needed
+        {
             return Err(EngineError::Full);
         }
         Ok(())
@@ -179,6 +195,15 @@ impl Engine for FjallEngine {
     }
 }
 
+impl From<JournalError> for EngineError {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::Damaged { .. } => Self::Damaged(Box::new(error)),
+            JournalError::Io { .. } => broken(error),
+        }
+    }
+}
+
 impl From<fjall::Error> for EngineError {
     fn from(error: fjall::Error) -> Self {
         if is_damage(&error) {
@@ -195,10 +220,15 @@ impl From<fjall::Error> for EngineError {
     reason = "fjall may add variants; one that is not known to be damage is not treated as such"
 )]
 fn is_damage(error: &fjall::Error) -> bool {
-    use fjall::Error;
+    use fjall::{Error, LsmError};
     match error {
-        Error::Storage(inner) => !matches!(inner, fjall::LsmError::Io(_)),
-        Error::JournalRecovery(_)
+        // A file that is named in another and is not there, or too short, or not what it was.
+        Error::Storage(LsmError::Io(error)) | Error::Io(error) => matches!(
+            error.kind(),
+            ErrorKind::NotFound | ErrorKind::UnexpectedEof | ErrorKind::InvalidData
+        ),
+        Error::Storage(_)
+        | Error::JournalRecovery(_)
         | Error::InvalidVersion(_)
         | Error::Decompress(_)
         | Error::InvalidTrailer
@@ -266,44 +296,4 @@ fn entry((key, record): KvPair, front: usize) -> Result<Entry, EngineError> {
 struct NotAKey;
 
 #[cfg(test)]
-mod tests {
-    use tempfile::TempDir;
-
-    use super::*;
-
-    fn open(dir: &TempDir) -> FjallEngine {
-        FjallEngine::open(&dir.path().join("records")).unwrap()
-    }
-
-    #[test]
-    fn a_disk_that_is_almost_full_takes_metadata_and_removals_only() {
-        let dir = TempDir::new().unwrap();
-        let mut engine = open(&dir);
-        engine.reserve = u64::MAX;
-        let (partition, key) = (Partition::new(0).unwrap(), Key::new("k".into()).unwrap());
-        let meta = Change::Meta("m", "1".into());
-        let put = Change::Put(partition, key.clone(), "1".into());
-        let refused = engine.commit(vec![meta.clone(), put], Sync::Disk);
-        assert!(matches!(refused, Err(EngineError::Full)));
-        assert_eq!(engine.meta("m").unwrap(), None);
-        let remove = Change::Remove(partition, key);
-        engine.commit(vec![meta, remove], Sync::Disk).unwrap();
-        assert_eq!(engine.meta("m").unwrap(), Some("1".into()));
-    }
-
-    #[test]
-    fn a_directory_that_cannot_be_made_is_an_error() {
-        let dir = TempDir::new().unwrap();
-        let file = dir.path().join("file");
-        std::fs::write(&file, "x").unwrap();
-        let error = FjallEngine::open(&file).err().unwrap();
-        assert!(matches!(error, EngineError::Broken(_)));
-    }
-
-    #[test]
-    fn two_engines_on_one_directory_are_refused() {
-        let dir = TempDir::new().unwrap();
-        let _held = open(&dir);
-        assert!(FjallEngine::open(&dir.path().join("records")).is_err());
-    }
-}
+mod tests;

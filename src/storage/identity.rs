@@ -66,7 +66,10 @@ pub enum IdentityError {
     #[error("this data directory's {0} has format {1}, written by a newer version of quorate")]
     Newer(&'static str, u8),
     /// One of them is damaged.
-    #[error("this data directory's {0} is damaged; restore or remove the directory")]
+    #[error(
+        "this data directory's {0} is damaged; remove the directory, and the node gets its \
+        data back from the other nodes"
+    )]
     Damaged(&'static str),
 }
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::state::{StateError, decode_state, encode_state};
 use crate::dynamo::key::Key;
 use crate::dynamo::quorum::Fault;
-use crate::dynamo::ring::OwnerSet;
+use crate::dynamo::ring::{MemberNumber, OwnerSet};
 use crate::dynamo::version::{Body, Context, Mint, RequestId, State, WriteKind};
 
 /// Version of the peer protocol; a node refuses peers of another one.
@@ -34,7 +34,7 @@ pub struct Batch {
 pub struct Op {
     /// Which record.
     pub key: Key,
-    /// Which owners of its partition are addressed.
+    /// As what the node is addressed.
     pub set: OwnerSet,
     /// The answer is of no use after this.
     pub left: Duration,
@@ -146,6 +146,9 @@ struct OpDto<'a> {
     key: &'a [u8],
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     incoming: bool,
+    /// The place of the owner that the node stands in for, in the list of the epoch's members.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stands_for: Option<u16>,
     left_ms: u64,
     #[serde(default, with = "serde_bytes", skip_serializing_if = "Option::is_none")]
     state: Option<&'a [u8]>,
@@ -202,6 +205,7 @@ enum Verdict {
     Overloaded,
     Postponed,
     StorageFull,
+    HintsFull,
     Damaged,
     Unreachable,
     Broken,
@@ -264,6 +268,10 @@ impl Op {
         OpDto {
             key: self.key.as_bytes(),
             incoming: self.set == OwnerSet::Incoming,
+            stands_for: match self.set {
+                OwnerSet::Current | OwnerSet::Incoming => None,
+                OwnerSet::Fallback(MemberNumber(place)) => Some(place),
+            },
             left_ms: u64::try_from(self.left.as_millis()).unwrap_or(u64::MAX),
             state,
             mint,
@@ -278,10 +286,10 @@ impl Op {
             (None, Some(state)) => Action::Write(message.slice_ref(state)),
             (None, None) => Action::Read,
         };
-        let set = if dto.incoming {
-            OwnerSet::Incoming
-        } else {
-            OwnerSet::Current
+        let set = match (dto.stands_for, dto.incoming) {
+            (Some(place), _) => OwnerSet::Fallback(MemberNumber(place)),
+            (None, true) => OwnerSet::Incoming,
+            (None, false) => OwnerSet::Current,
         };
         Ok(Self {
             key,
@@ -418,6 +426,7 @@ fn result_from_dto(
         Verdict::Overloaded => return Ok(Err(Fault::Overloaded)),
         Verdict::Postponed => return Ok(Err(Fault::Postponed)),
         Verdict::StorageFull => return Ok(Err(Fault::StorageFull)),
+        Verdict::HintsFull => return Ok(Err(Fault::HintsFull)),
         Verdict::Damaged => return Ok(Err(Fault::Damaged)),
         Verdict::Unreachable => return Ok(Err(Fault::Unreachable)),
         Verdict::Broken => return Ok(Err(Fault::Broken)),
@@ -435,6 +444,7 @@ fn verdict_of(fault: Fault) -> Verdict {
         Fault::Overloaded => Verdict::Overloaded,
         Fault::Postponed => Verdict::Postponed,
         Fault::StorageFull => Verdict::StorageFull,
+        Fault::HintsFull => Verdict::HintsFull,
         Fault::Damaged => Verdict::Damaged,
         Fault::Unreachable => Verdict::Unreachable,
         Fault::Broken => Verdict::Broken,

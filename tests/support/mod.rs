@@ -121,6 +121,12 @@ impl Cluster {
         self.nodes.iter_mut().for_each(Node::kill);
     }
 
+    /// Starts every node that does not run.
+    pub fn spawn_dead(&mut self) {
+        let dead = self.nodes.iter_mut().filter(|n| n.child.is_none());
+        dead.for_each(Node::spawn);
+    }
+
     pub fn spawn_all(&mut self) {
         self.nodes.iter_mut().for_each(Node::spawn);
     }
@@ -238,6 +244,20 @@ impl Node {
             }
             pause();
         }
+    }
+
+    /// Whether the process is there; one that has ended by itself is put away.
+    pub fn is_running(&mut self) -> bool {
+        let ended = self.child.as_mut().is_some_and(|child| {
+            child
+                .try_wait()
+                .expect("the state of the process")
+                .is_some()
+        });
+        if ended {
+            self.child = None;
+        }
+        self.child.is_some()
     }
 
     pub fn log_text(&self) -> String {

@@ -1,5 +1,6 @@
 //! One read, step by step, against replicas that answer what each test says.
 
+mod fallbacks;
 mod hedging;
 mod strict;
 
@@ -243,7 +244,7 @@ async fn owners_to_be_that_hold_nothing_yet_end_a_read_that_no_set_can_answer() 
         asked += 1;
         let refusal = match read.terms.set {
             OwnerSet::Current => Fault::Flipped,
-            OwnerSet::Incoming => Fault::NotReady,
+            OwnerSet::Incoming | OwnerSet::Fallback(_) => Fault::NotReady,
         };
         answer.send(Err(refusal)).unwrap();
     }

@@ -6,11 +6,13 @@ use crate::actors::fake::{key, quiet, state};
 use crate::actors::fake_node::{FakeNode, proof, ring_of, socket};
 use crate::actors::link::Link;
 use crate::actors::local_reader::LocalRecords;
-use crate::actors::replica::{ReplicaRead, Terms};
+use crate::actors::replica::{ReplicaRead, ReplicaWrite, Terms};
 use crate::actors::ring_keeper::BeginRecovery;
+use crate::actors::ring_view::tests::id;
 use crate::dynamo::key::PARTITIONS;
 use crate::dynamo::quorum::Fault;
-use crate::dynamo::ring::OwnerSet;
+use crate::dynamo::ring::{MemberNumber, OwnerSet};
+use crate::wire::state::encode_state;
 
 const ALL: usize = PARTITIONS as usize;
 
@@ -125,14 +127,28 @@ async fn p7_what_only_an_older_store_still_holds_is_discarded() {
     a.install(ring).await;
     a.write(&key("reaped"), &state(&[1])).await;
     a.write(&key("kept"), &state(&[2])).await;
+    let hint = ReplicaWrite {
+        key: key("reaped"),
+        state: encode_state(&state(&[1])),
+        terms: Terms {
+            epoch: a.view.load().epoch(),
+            set: OwnerSet::Fallback(MemberNumber(2)),
+            deadline: Instant::now() + Duration::from_secs(1),
+        },
+    };
+    a.store.send(hint.clone()).await.unwrap().unwrap();
+    assert_eq!(a.records.hint_targets().unwrap(), [id("c")]);
     for node in [&b, &c] {
         node.write(&key("kept"), &state(&[2, 3])).await;
     }
     a.ring_keeper.send(BeginRecovery).await.unwrap().unwrap();
     assert_eq!(a.view.load().tainted.len(), ALL);
+    let refused = a.store.send(hint).await.unwrap();
+    assert_eq!(refused, Err(Fault::NotReady), "it would be discarded too");
     parts(&a).recover_all().await;
     assert!(a.view.load().recovering.is_empty());
     assert_eq!(a.state(&key("reaped")), None);
+    assert!(a.records.hint_targets().unwrap().is_empty());
     assert_eq!(a.state(&key("kept")), Some(state(&[2, 3])));
 }
 

@@ -8,17 +8,17 @@ use bytes::Bytes;
 use slog::error;
 use tokio::time::Instant;
 
-use super::store::{Entry, Store, presence};
+use super::store::{Entry, Place, Store, presence};
 use super::upkeep::Redigest;
 use crate::actors::replica::{MintReply, Minted, ReplicaMint, ReplicaWrite, Terms};
 use crate::actors::ring_view::View;
 use crate::actors::store_keeper::Recover;
-use crate::dynamo::key::Key;
+use crate::dynamo::key::{Key, Partition};
+use crate::dynamo::node_id::NodeId;
 use crate::dynamo::quorum::Fault;
 use crate::dynamo::version::{Actor, Decided, Mint, Refused, decide, sync};
 use crate::limits::SIBLINGS_MAX;
-use crate::storage::{Change, Counts, EngineError, Presence};
-use crate::wire::record::encode_state_record;
+use crate::storage::{Change, Counts, EngineError, HintTally, Presence, hint_bytes};
 use crate::wire::state::{decode_state, encode_state};
 
 /// What an operation is answered once its batch is committed.
@@ -50,6 +50,8 @@ pub(super) struct Batch<'a> {
     view: Arc<View>,
     now: Instant,
     entries: HashMap<Key, Entry>,
+    hints: HashMap<(NodeId, Key), Entry>,
+    tally: HintTally,
     meta: Vec<Change>,
 }
 
@@ -87,10 +89,12 @@ impl From<EngineError> for Stop {
 impl<'a> Batch<'a> {
     pub(super) fn new(store: &'a mut Store, view: Arc<View>, now: Instant) -> Self {
         Self {
+            tally: store.hints.clone(),
             store,
             view,
             now,
             entries: HashMap::new(),
+            hints: HashMap::new(),
             meta: Vec::new(),
         }
     }
@@ -99,12 +103,12 @@ impl<'a> Batch<'a> {
         self.meta.push(Change::Meta(name, value));
     }
 
-    /// Merges a state.
+    /// Merges a state, into the record or, as a fallback, into the hint.
     ///
     /// # Errors
     /// [`EngineError`] when the engine failed; then the batch must not be committed.
     pub(super) fn write(&mut self, write: &ReplicaWrite) -> Result<Answer<()>, EngineError> {
-        let admitted = self.admit(&write.key, &write.terms);
+        let admitted = self.admit(&write.key, &write.terms, View::admit_write);
         self.on_entry(&write.key, admitted, |batch, entry| {
             entry.check_whole()?;
             let incoming = decode_state(&write.state).map_err(|why| {
@@ -125,7 +129,7 @@ impl<'a> Batch<'a> {
     /// # Errors
     /// [`EngineError`] when the engine failed; then the batch must not be committed.
     pub(super) fn recover(&mut self, recover: Recover) -> Result<Answer<()>, EngineError> {
-        let admitted = self.admit(&recover.key, &recover.terms);
+        let admitted = self.admit(&recover.key, &recover.terms, View::admit_write);
         self.on_entry(&recover.key, admitted, |_, entry| {
             if entry.damaged {
                 entry.recover(recover.state);
@@ -143,13 +147,27 @@ impl<'a> Batch<'a> {
     /// # Errors
     /// [`EngineError`] when the engine failed; then the batch must not be committed.
     pub(super) fn mint(&mut self, mint: &ReplicaMint) -> Result<Answer<MintReply>, EngineError> {
-        let admitted = if self.view.doubtful {
-            Err(Fault::NotReady)
-        } else {
-            self.admit(&mint.key, &mint.terms)
-        };
+        let admitted = self.admit(&mint.key, &mint.terms, View::admit_mint);
         self.on_entry(&mint.key, admitted, |batch, entry| {
             batch.mint_on(entry, &mint.mint)
+        })
+    }
+
+    /// Removes a hint if it is still exactly what its target has acknowledged, or unreadable.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the engine failed; then the batch must not be committed.
+    pub(super) fn drop_hint(
+        &mut self,
+        target: &NodeId,
+        key: &Key,
+        acknowledged: &Bytes,
+    ) -> Result<Answer<()>, EngineError> {
+        self.on_entry(key, Ok(Place::Hint(target.clone())), |_, entry| {
+            if entry.state.is_empty() || encode_state(&entry.state) == *acknowledged {
+                entry.vanish();
+            }
+            Ok(())
         })
     }
 
@@ -160,8 +178,14 @@ impl<'a> Batch<'a> {
     pub(super) fn commit(mut self) -> Result<Committed, EngineError> {
         let meta = std::mem::take(&mut self.meta);
         let (records, digests, counts) = self.records();
+        let hints = self.hints();
+        let (tally, now) = (std::mem::take(&mut self.tally), self.now);
         let synced = !meta.is_empty();
-        let changes: Vec<Change> = records.into_iter().chain(meta.iter().cloned()).collect();
+        let changes: Vec<Change> = records
+            .into_iter()
+            .chain(hints)
+            .chain(meta.iter().cloned())
+            .collect();
         let committed = match (changes.is_empty(), synced) {
             (true, _) => Ok(()),
             (false, true) => self.store.commit_synced(changes),
@@ -173,6 +197,7 @@ impl<'a> Batch<'a> {
                 for digest in digests {
                     digest.apply(&mut self.store.tree);
                 }
+                self.store.note_hints(tally, now);
                 Ok(Committed::All)
             }
             Err(EngineError::Full) => {
@@ -190,11 +215,10 @@ impl<'a> Batch<'a> {
     fn records(&mut self) -> (Vec<Change>, Vec<Redigest>, Counts) {
         let mut counts = self.store.counts;
         let (mut changes, mut digests) = (Vec::new(), Vec::new());
-        for (key, entry) in self.entries.drain().filter(|(_, entry)| entry.changed) {
+        for (key, mut entry) in self.entries.drain().filter(|(_, entry)| entry.changed) {
             let (partition, is) = (key.hash().partition(), presence(&entry.state));
             counts.shift(entry.was, is);
-            let encode = || encode_state_record(&entry.state, entry.minted);
-            let (record, state) = entry.encoded.unwrap_or_else(encode);
+            let (record, state) = entry.encode().clone();
             let before = (entry.was, entry.before);
             digests.extend(Redigest::of(
                 &self.store.tree,
@@ -213,34 +237,97 @@ impl<'a> Batch<'a> {
         (changes, digests, counts)
     }
 
-    fn admit(&self, key: &Key, terms: &Terms) -> Result<(), Fault> {
+    /// The changed hints, and their sums.
+    fn hints(&mut self) -> Vec<Change> {
+        let dirty = self.hints.drain().filter(|(_, entry)| entry.changed);
+        let mut changes: Vec<Change> = dirty
+            .map(|((target, key), mut entry)| match entry.weight {
+                None => Change::RemoveHint(target, key),
+                Some(_) => Change::PutHint(target, key, entry.encode().0.clone()),
+            })
+            .collect();
+        if self.tally != self.store.hints {
+            changes.push(self.tally.change());
+        }
+        changes
+    }
+
+    /// Where the operation is to be done, if it may be.
+    fn admit(
+        &self,
+        key: &Key,
+        terms: &Terms,
+        rule: fn(&View, Partition, &Terms) -> Result<(), Fault>,
+    ) -> Result<Place, Fault> {
         if terms.deadline <= self.now {
             return Err(Fault::Overloaded);
         }
-        self.view.admit_write(key.hash().partition(), terms)
+        rule(&self.view, key.hash().partition(), terms)?;
+        let target = self.view.stands_for(terms.set).cloned();
+        Ok(target.map_or(Place::Record, Place::Hint))
     }
 
-    /// Runs an operation on the key's entry in the overlay, which is made from the engine's record
-    /// when it is not there yet.
+    /// The entry in the overlay, which is made from what the engine has when it is not there yet.
+    fn take(&mut self, place: &Place, key: &Key) -> Result<Entry, EngineError> {
+        let known = match place {
+            Place::Record => self.entries.remove(key),
+            Place::Hint(target) => self.hints.remove(&(target.clone(), key.clone())),
+        };
+        known.map_or_else(|| self.store.load(place, key), Ok)
+    }
+
+    fn put_back(&mut self, place: Place, key: &Key, entry: Entry) {
+        match place {
+            Place::Record => self.entries.insert(key.clone(), entry),
+            Place::Hint(target) => self.hints.insert((target, key.clone()), entry),
+        };
+    }
+
+    /// Weighs a hint that an operation has changed; one that grows must find room.
+    fn weigh(&mut self, target: &NodeId, key: &Key, entry: &mut Entry) -> Result<(), Fault> {
+        let was = entry.weight;
+        let is = (!entry.state.is_empty()).then(|| hint_bytes(key, &entry.encode().0));
+        let others = self.tally.bytes().saturating_sub(was.unwrap_or(0));
+        if is > was && others + is.unwrap_or(0) > self.store.hint_limit {
+            return Err(Fault::HintsFull);
+        }
+        self.tally.shift(target, was, is);
+        entry.weight = is;
+        Ok(())
+    }
+
+    /// Runs an operation on the key's entry in the overlay.
     fn on_entry<T>(
         &mut self,
         key: &Key,
-        admitted: Result<(), Fault>,
+        admitted: Result<Place, Fault>,
         operation: impl FnOnce(&mut Self, &mut Entry) -> Result<T, Stop>,
     ) -> Result<Answer<T>, EngineError> {
-        if let Err(fault) = admitted {
-            return Ok(Answer {
-                result: Err(fault),
-                depends: false,
-            });
-        }
-        let mut entry = match self.entries.remove(key) {
-            Some(entry) => entry,
-            None => self.store.load(key)?,
+        let place = match admitted {
+            Ok(place) => place,
+            Err(fault) => {
+                return Ok(Answer {
+                    result: Err(fault),
+                    depends: false,
+                });
+            }
         };
-        let done = operation(self, &mut entry);
+        let mut entry = self.take(&place, key)?;
+        let mut done;
+        if let Place::Hint(target) = &place {
+            let before = entry.clone();
+            done = operation(self, &mut entry);
+            if entry.changed
+                && let Err(full) = self.weigh(target, key, &mut entry)
+            {
+                entry = before;
+                done = Err(Stop::Refuse(full));
+            }
+        } else {
+            done = operation(self, &mut entry);
+        }
         let depends = entry.changed;
-        self.entries.insert(key.clone(), entry);
+        self.put_back(place, key, entry);
         match done {
             Ok(reply) => Ok(Answer {
                 result: Ok(reply),
@@ -282,10 +369,8 @@ impl<'a> Batch<'a> {
 
 fn minted(entry: &mut Entry, decided: Decided) -> Minted {
     entry.become_state(decided.state, decided.minted);
-    let (record, state) = encode_state_record(&entry.state, entry.minted);
-    entry.encoded = Some((record, state.clone()));
     Minted {
-        state,
+        state: entry.encode().1.clone(),
         answer: decided.answer,
         siblings: entry.state.live().len(),
     }

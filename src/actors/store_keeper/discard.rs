@@ -1,12 +1,13 @@
-//! Empties a partition whose records come from an older store.
+//! Removes what comes from an older store: the records of a partition, and all hints.
 
 use actix::{Context, Handler, Message};
+use tokio::time::Instant;
 
 use super::StoreKeeper;
 use super::store::{Store, presence};
 use crate::dynamo::key::Partition;
 use crate::dynamo::quorum::Fault;
-use crate::storage::{Change, EngineError, Presence};
+use crate::storage::{Change, EngineError, Presence, hint_bytes};
 use crate::wire::record::decode_record;
 use crate::wire::state::decode_state;
 
@@ -18,7 +19,33 @@ const PAGE: usize = 256;
 #[rtype(result = "Result<(), Fault>")]
 pub struct Discard(pub Partition);
 
+/// Removes all hints, durably. Only while none is taken.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<(), Fault>")]
+pub struct DiscardHints;
+
 impl Store {
+    fn discard_hints(&mut self) -> Result<(), EngineError> {
+        for target in self.engine.hint_targets()? {
+            loop {
+                let page = self.engine.hints(&target, None, PAGE)?;
+                let mut tally = self.hints.clone();
+                let mut changes = Vec::with_capacity(page.len() + 1);
+                for (key, record) in page {
+                    tally.shift(&target, Some(hint_bytes(&key, &record)), None);
+                    changes.push(Change::RemoveHint(target.clone(), key));
+                }
+                if changes.is_empty() {
+                    break;
+                }
+                changes.push(tally.change());
+                self.commit_synced(changes)?;
+                self.note_hints(tally, Instant::now());
+            }
+        }
+        Ok(())
+    }
+
     fn discard(&mut self, partition: Partition) -> Result<(), EngineError> {
         loop {
             let page = self.engine.page(partition, None, PAGE)?;
@@ -49,14 +76,30 @@ impl Handler<Discard> for StoreKeeper {
 
     fn handle(&mut self, Discard(partition): Discard, ctx: &mut Context<Self>) -> Self::Result {
         self.finish_pending()?;
-        let discarded = self.store.discard(partition).map_err(|error| match error {
+        let discarded = self.store.discard(partition);
+        self.arrange_upkeep(ctx);
+        self.discarded(discarded)
+    }
+}
+
+impl Handler<DiscardHints> for StoreKeeper {
+    type Result = Result<(), Fault>;
+
+    fn handle(&mut self, _: DiscardHints, _: &mut Context<Self>) -> Self::Result {
+        self.finish_pending()?;
+        let discarded = self.store.discard_hints();
+        self.discarded(discarded)
+    }
+}
+
+impl StoreKeeper {
+    fn discarded(&mut self, outcome: Result<(), EngineError>) -> Result<(), Fault> {
+        outcome.map_err(|error| match error {
             EngineError::Damaged(_) => Fault::Damaged,
             EngineError::Full | EngineError::Broken(_) => {
                 self.end_broken(&error);
                 Fault::Broken
             }
-        });
-        self.arrange_upkeep(ctx);
-        discarded
+        })
     }
 }

@@ -4,7 +4,7 @@ use actix::{Context, Handler, Message};
 use bytes::Bytes;
 
 use super::StoreKeeper;
-use super::store::Store;
+use super::store::{Place, Store};
 use crate::dynamo::key::Key;
 use crate::dynamo::quorum::Fault;
 use crate::storage::{Change, EngineError, Presence};
@@ -19,7 +19,7 @@ impl Store {
     fn reap(&mut self, records: Vec<(Key, Bytes)>) -> Result<u64, EngineError> {
         let (mut gone, mut counts, mut changes) = (0, self.counts, Vec::new());
         for (key, state) in records {
-            let held = self.load(&key)?;
+            let held = self.load(&Place::Record, &key)?;
             let absent = held.was == Presence::Absent && !held.damaged;
             let exact = held.was == Presence::Deleted && held.before == Some(state);
             gone += u64::from(absent || exact);

@@ -1,10 +1,12 @@
 //! How the store is, for operators.
 
+use std::collections::BTreeMap;
+
 use actix::{Context, Handler, Message, MessageResult};
 use serde::Serialize;
 
 use super::work::Work;
-use super::{COMMIT_OPERATIONS, StoreKeeper};
+use super::{COMMIT_OPERATIONS, HintStatus, StoreKeeper};
 use crate::storage::Durability;
 
 /// Asks how the store is.
@@ -29,6 +31,8 @@ pub struct StoreStatus {
     pub keys: u64,
     /// Keys of which only the delete is left.
     pub tombstones: u64,
+    /// What is kept for other nodes, by their names.
+    pub hints: BTreeMap<String, HintStatus>,
     /// Bytes that the engine takes.
     pub bytes: u64,
     /// How many damaged records were found since the start.
@@ -56,6 +60,7 @@ impl Handler<GetStatus> for StoreKeeper {
             syncs: store.syncs,
             keys: store.counts.live,
             tombstones: store.counts.deleted,
+            hints: self.hint_status(),
             bytes: store.engine.bytes(),
             damaged: store.records.damage().found(),
             mended: store.records.damage().mended(),

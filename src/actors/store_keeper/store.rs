@@ -1,20 +1,24 @@
 //! The engine with what is known about it, and the writes of the node's own facts.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use slog::{Logger, warn};
+use tokio::time::Instant;
 
 use super::recent::Recent;
 use crate::actors::local_reader::{LocalRecords, Stored};
 use crate::dynamo::key::Key;
 use crate::dynamo::merkle::Tree;
-use crate::dynamo::node_id::Incarnation;
+use crate::dynamo::node_id::{Incarnation, NodeId};
 use crate::dynamo::quorum::Fault;
 use crate::dynamo::version::{Actor, Context, State, is_amnesia};
 use crate::storage::{
-    Change, Counts, Durability, Engine, EngineError, EpochLease, Identity, Presence, Sync,
+    Change, Counts, Durability, Engine, EngineError, EpochLease, HintTally, Identity, Presence,
+    Sync, hint_bytes,
 };
+use crate::wire::record::encode_state_record;
 use crate::wire::state::decode_state;
 
 pub(super) struct Store {
@@ -24,6 +28,11 @@ pub(super) struct Store {
     pub(super) lease: EpochLease,
     pub(super) counts: Counts,
     pub(super) tree: Tree,
+    pub(super) hints: HintTally,
+    /// Since when there have been hints for a node without a break.
+    pub(super) hinted_since: BTreeMap<NodeId, Instant>,
+    /// What all hints may come to.
+    pub(super) hint_limit: u64,
     pub(super) recent: Recent,
     pub(super) random: Box<dyn FnMut() -> u64 + Send>,
     pub(super) log: Logger,
@@ -33,12 +42,23 @@ pub(super) struct Store {
     pub(super) unsynced: bool,
 }
 
-/// A record as a batch will leave it.
+/// Where a state is kept.
+pub(super) enum Place {
+    /// With this node's own records.
+    Record,
+    /// Among the hints for this node.
+    Hint(NodeId),
+}
+
+/// A record or hint as a batch will leave it.
+#[derive(Clone)]
 pub(super) struct Entry {
     pub(super) state: State,
     pub(super) minted: Option<Actor>,
     /// What it was before the batch.
     pub(super) was: Presence,
+    /// What it counts for among the hints; `None` if it is no hint, or not there.
+    pub(super) weight: Option<u64>,
     /// Whether the batch changes it.
     pub(super) changed: bool,
     /// Whether the engine's record cannot be read; then nothing is done on it but to replace it.
@@ -141,21 +161,44 @@ impl Store {
         Ok(self.lease.next_epoch())
     }
 
-    /// The record of a key as the engine has it.
-    pub(super) fn load(&self, key: &Key) -> Result<Entry, EngineError> {
+    /// Takes over what a batch has left of hints.
+    pub(super) fn note_hints(&mut self, hints: HintTally, now: Instant) {
+        let since = std::mem::take(&mut self.hinted_since);
+        let begun = |id: &NodeId| since.get(id).copied().unwrap_or(now);
+        self.hinted_since = hints
+            .iter()
+            .map(|(id, _)| (id.clone(), begun(id)))
+            .collect();
+        self.hints = hints;
+    }
+
+    /// The state of a key as the engine has it. A damaged hint counts as missing.
+    pub(super) fn load(&self, place: &Place, key: &Key) -> Result<Entry, EngineError> {
         let mut entry = Entry {
             state: State::default(),
             minted: None,
             was: Presence::Absent,
+            weight: None,
             changed: false,
             damaged: false,
             was_damaged: false,
             encoded: None,
             before: None,
         };
-        let stored = match self.recent.get(key) {
-            Some(record) => self.records.opened(key, record),
-            None => self.records.record(key.hash().partition(), key)?,
+        let stored = match place {
+            Place::Record => match self.recent.get(key) {
+                Some(record) => self.records.opened(key, record),
+                None => self.records.record(key.hash().partition(), key)?,
+            },
+            Place::Hint(target) => {
+                let stored = match self.engine.hint(target, key) {
+                    Err(EngineError::Damaged(_)) => Some(Bytes::new()),
+                    other => other?,
+                };
+                entry.weight = stored.as_deref().map(|record| hint_bytes(key, record));
+                let hint = stored.and_then(|record| self.records.readable_hint(key, record));
+                hint.map_or(Stored::Absent, Stored::Whole)
+            }
         };
         let record = match stored {
             Stored::Absent => return Ok(entry),
@@ -182,6 +225,19 @@ impl Store {
 }
 
 impl Entry {
+    /// Leaves nothing behind, damage neither.
+    pub(super) fn vanish(&mut self) {
+        self.become_state(State::default(), None);
+        self.changed = true;
+    }
+
+    /// The encoded record, and the encoded state in it.
+    pub(super) fn encode(&mut self) -> &(Bytes, Bytes) {
+        let (state, minted) = (&self.state, self.minted);
+        self.encoded
+            .get_or_insert_with(|| encode_state_record(state, minted))
+    }
+
     /// A damaged record takes no part in anything: a merge would pass its rest off as the whole,
     /// and a mint would open a dot on top of a context that is lost.
     pub(super) fn check_whole(&self) -> Result<(), Fault> {
@@ -199,6 +255,7 @@ impl Entry {
         // It was counted as what it was, which in all likelihood is what it now is.
         self.was = presence(&state);
         self.state = state;
+        self.encoded = None;
     }
 
     pub(super) fn become_state(&mut self, state: State, minted: Option<Actor>) {

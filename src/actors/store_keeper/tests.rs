@@ -3,15 +3,21 @@
 mod digests;
 mod durability;
 mod fixture;
+mod hints;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::*;
+use crate::actors::replica::Terms;
 use crate::actors::ring_view::View;
 use crate::actors::ring_view::tests::{id, ring};
-use crate::dynamo::version::{Context, WriteKind};
+use crate::dynamo::key::Key;
+use crate::dynamo::ring::ClusterId;
+use crate::dynamo::version::{Context, State, WriteKind};
 use crate::limits::SIBLINGS_MAX;
 use crate::storage::{Change, Sync};
 use crate::wire::record::encode_record;

@@ -1,9 +1,12 @@
 //! What waits for a commit, and how its sender is answered afterwards.
 
+use bytes::Bytes;
+
 use super::batch::{Answer, Batch, Committed};
-use super::{Recover, SaveMeta, StoreOp, StoreReply};
+use super::{DropHints, Recover, SaveMeta, StoreOp, StoreReply};
 use crate::actors::deferred::Reply;
 use crate::actors::replica::{MintReply, ReplicaMint, ReplicaWrite};
+use crate::dynamo::key::Key;
 use crate::dynamo::quorum::Fault;
 use crate::dynamo::version::Body;
 use crate::storage::EngineError;
@@ -17,6 +20,7 @@ pub(super) enum Work {
     Mint(Box<ReplicaMint>, Reply<Result<MintReply, Fault>>),
     Batch(Vec<StoreOp>, Reply<Replies>),
     Meta(SaveMeta, Reply<Result<(), Fault>>),
+    DropHints(DropHints, Reply<Result<(), Fault>>),
     Recover(Box<Recover>, Reply<Result<(), Fault>>),
 }
 
@@ -26,6 +30,7 @@ pub(super) enum Decided {
     Mint(Answer<MintReply>, Reply<Result<MintReply, Fault>>),
     Batch(Vec<Answer<StoreReply>>, Reply<Replies>),
     Meta(Reply<Result<(), Fault>>),
+    DropHints(Vec<Answer<()>>, Reply<Result<(), Fault>>),
 }
 
 impl Work {
@@ -33,6 +38,7 @@ impl Work {
         match self {
             Self::Write(..) | Self::Mint(..) | Self::Meta(..) | Self::Recover(..) => 1,
             Self::Batch(ops, _) => ops.len(),
+            Self::DropHints(drop, _) => drop.acknowledged.len(),
         }
     }
 
@@ -43,6 +49,11 @@ impl Work {
             Self::Mint(mint, _) => mint_bytes(mint),
             Self::Batch(ops, _) => ops.iter().map(op_bytes).sum(),
             Self::Meta(meta, _) => meta.value.len(),
+            Self::DropHints(drop, _) => drop
+                .acknowledged
+                .iter()
+                .map(|(k, _)| k.as_bytes().len())
+                .sum(),
             Self::Recover(recover, _) => size_hint(&recover.state),
         }
     }
@@ -61,6 +72,12 @@ impl Work {
                 batch.save_meta(meta.name, meta.value);
                 Decided::Meta(reply)
             }
+            Self::DropHints(drop, reply) => {
+                let one = |(key, state): &(Key, Bytes)| batch.drop_hint(&drop.target, key, state);
+                let answers: Result<Vec<_>, EngineError> =
+                    drop.acknowledged.iter().map(one).collect();
+                Decided::DropHints(answers?, reply)
+            }
             Self::Recover(recover, reply) => Decided::Write(batch.recover(*recover)?, reply),
         })
     }
@@ -68,7 +85,10 @@ impl Work {
     /// Answers that nothing was done.
     pub(super) fn refuse(self) {
         match self {
-            Self::Write(_, reply) | Self::Meta(_, reply) | Self::Recover(_, reply) => {
+            Self::Write(_, reply)
+            | Self::Meta(_, reply)
+            | Self::DropHints(_, reply)
+            | Self::Recover(_, reply) => {
                 reply.send(Err(Fault::Overloaded));
             }
             Self::Mint(_, reply) => reply.send(Err(Fault::Overloaded)),
@@ -90,6 +110,10 @@ impl Decided {
                 reply.send(answers.collect());
             }
             Self::Meta(reply) => reply.send(Ok(())),
+            Self::DropHints(answers, reply) => {
+                let mut answers = answers.into_iter().map(|answer| answer.after(committed));
+                reply.send(answers.find(Result::is_err).unwrap_or(Ok(())));
+            }
         }
     }
 }

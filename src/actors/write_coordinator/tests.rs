@@ -1,6 +1,7 @@
 //! One write, step by step, against replicas that answer what each test says.
 
 mod looks;
+mod sloppy;
 
 use actix::Addr;
 use tokio::time::pause;

@@ -19,6 +19,9 @@ use super::session::{ANSWER_TIME, read_finally};
 /// How often the replicas are compared.
 const COMPARE_EVERY: Duration = Duration::from_millis(500);
 
+/// Keys compared at once.
+const LANES: usize = 8;
+
 /// Connections to each node for the final reads.
 const READERS: usize = 3;
 
@@ -31,6 +34,9 @@ struct Home {
     owners: Vec<String>,
 }
 
+/// A connection to each node's admin listener, by the node's name.
+type Askers = BTreeMap<String, Asker>;
+
 /// Waits until the owners of every key hold the same, without changing anything by looking.
 pub(super) async fn converge(
     keys: &BTreeSet<String>,
@@ -38,31 +44,52 @@ pub(super) async fn converge(
     limit: Duration,
 ) -> Convergence {
     let begin = Instant::now();
-    let mut askers: BTreeMap<&str, Asker> = (admins.iter())
-        .map(|(name, admin)| (name.as_str(), Asker::new(admin.clone())))
-        .collect();
-    let mut differing: Vec<String> = keys.iter().cloned().collect();
+    let mut lanes = JoinSet::new();
+    for lane in 0..LANES {
+        let keys: Vec<String> = keys.iter().skip(lane).step_by(LANES).cloned().collect();
+        let askers = admins.iter();
+        let askers: Askers = askers
+            .map(|(name, admin)| (name.clone(), Asker::new(admin.clone())))
+            .collect();
+        lanes.spawn_local(compare(keys, askers, begin, limit));
+    }
+    let mut whole = Convergence::default();
+    for lane in lanes.join_all().await {
+        whole.after = whole.after.max(lane.after);
+        whole.differing.extend(lane.differing);
+    }
+    whole.differing.sort_unstable();
+    whole
+}
+
+/// Looks at these keys again and again until all are equal, or the time is over.
+async fn compare(
+    mut keys: Vec<String>,
+    mut askers: Askers,
+    begin: Instant,
+    limit: Duration,
+) -> Convergence {
     loop {
-        let mut still = Vec::new();
-        for key in differing {
+        let mut differing = Vec::new();
+        for key in keys {
             if !is_equal(&key, &mut askers).await {
-                still.push(key);
+                differing.push(key);
             }
         }
         let elapsed = begin.elapsed();
-        if still.is_empty() || elapsed > limit {
+        if differing.is_empty() || elapsed > limit {
             return Convergence {
                 after: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
-                differing: still,
+                differing,
             };
         }
-        differing = still;
+        keys = differing;
         sleep(COMPARE_EVERY).await;
     }
 }
 
 /// Whether all owners of the key hold the same; not if any of them does not answer.
-async fn is_equal(key: &str, askers: &mut BTreeMap<&str, Asker>) -> bool {
+async fn is_equal(key: &str, askers: &mut Askers) -> bool {
     let key = segment(key);
     let Some(asker) = askers.values_mut().next() else {
         return false;

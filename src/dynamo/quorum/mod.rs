@@ -4,7 +4,7 @@ mod read;
 mod write;
 
 pub use read::{ReadFollowUp, ReadQuorum, WriteBack};
-pub use write::WriteQuorum;
+pub use write::{WriteFollowUp, WriteQuorum};
 
 /// Why a replica did not do what it was asked. Only [`Fault::Broken`] and [`Fault::TimedOut`] leave
 /// open whether it did.
@@ -26,6 +26,8 @@ pub enum Fault {
     Postponed,
     /// The replica's disk is full.
     StorageFull,
+    /// The replica keeps as many hints for other nodes as it may.
+    HintsFull,
     /// The replica's record is damaged: it answers nothing and takes nothing until it is mended.
     Damaged,
     /// Nothing could be sent.
@@ -41,6 +43,12 @@ impl Fault {
     #[must_use]
     pub fn may_have_applied(self) -> bool {
         matches!(self, Self::Broken | Self::TimedOut)
+    }
+
+    /// Whether the replica gave no sign of life.
+    #[must_use]
+    pub fn is_silence(self) -> bool {
+        matches!(self, Self::Unreachable | Self::Broken | Self::TimedOut)
     }
 
     /// Whether a newer ring, or the other owner set, may answer what this one could not.
@@ -78,6 +86,6 @@ pub struct Shortfall {
 pub struct Acks {
     /// Owners.
     pub home: usize,
-    /// Fallbacks that hold a hint for an owner.
+    /// Fallbacks that hold a hint for an owner that did not acknowledge itself.
     pub hinted: usize,
 }

@@ -8,9 +8,12 @@ use crate::dynamo::version::{State, sync};
 /// The quorum of one read.
 #[derive(Debug)]
 pub struct ReadQuorum {
+    /// Owners, and the fallbacks that may be asked beside them.
     owners: usize,
     needed: usize,
     replies: Vec<(NodeId, State)>,
+    /// Replies of fallbacks.
+    hinted: usize,
     faults: Vec<Fault>,
     merged: State,
 }
@@ -49,6 +52,7 @@ impl ReadQuorum {
             owners,
             needed: r.clamp(1, owners.max(1)),
             replies: Vec::with_capacity(owners),
+            hinted: 0,
             faults: Vec::new(),
             merged: State::default(),
         }
@@ -60,15 +64,16 @@ impl ReadQuorum {
         self.needed
     }
 
-    /// Notes the one outcome of a replica.
+    /// Lets so many fallbacks be asked beside the owners.
+    pub fn stand_by(&mut self, fallbacks: usize) {
+        self.owners += fallbacks;
+    }
+
+    /// Notes the one outcome of an owner.
     pub fn record(&mut self, node: &NodeId, outcome: Result<State, Fault>) -> Decision {
         match outcome {
             Ok(state) => {
-                if self.replies.is_empty() {
-                    self.merged = state.clone();
-                } else if state != self.merged {
-                    self.merged = sync(&self.merged, &state);
-                }
+                self.merge(&state);
                 self.replies.push((node.clone(), state));
             }
             Err(fault) => self.faults.push(fault),
@@ -76,10 +81,30 @@ impl ReadQuorum {
         self.decide()
     }
 
+    /// Notes the one outcome of a fallback. It is no replica to repair: what it has are hints.
+    pub fn record_hint(&mut self, outcome: Result<State, Fault>) -> Decision {
+        match outcome {
+            Ok(state) => {
+                self.merge(&state);
+                self.hinted += 1;
+            }
+            Err(fault) => self.faults.push(fault),
+        }
+        self.decide()
+    }
+
+    fn merge(&mut self, state: &State) {
+        if self.replies.is_empty() && self.hinted == 0 {
+            self.merged = state.clone();
+        } else if *state != self.merged {
+            self.merged = sync(&self.merged, state);
+        }
+    }
+
     /// Whether the quorum is met, out of reach, or open.
     #[must_use]
     pub fn decide(&self) -> Decision {
-        let got = self.replies.len();
+        let got = self.replies.len() + self.hinted;
         if got >= self.needed {
             Decision::Done
         } else if self.owners.saturating_sub(self.faults.len()) < self.needed {
@@ -100,7 +125,7 @@ impl ReadQuorum {
     pub fn acks(&self) -> Acks {
         Acks {
             home: self.replies.len(),
-            hinted: 0,
+            hinted: self.hinted,
         }
     }
 
@@ -109,7 +134,7 @@ impl ReadQuorum {
     pub fn shortfall(&self) -> Shortfall {
         Shortfall {
             needed: self.needed,
-            got: self.replies.len(),
+            got: self.replies.len() + self.hinted,
         }
     }
 
@@ -268,6 +293,33 @@ mod tests {
             }
             assert_eq!(needed, more, "{row}");
         }
+    }
+
+    #[test]
+    fn fallbacks_count_beside_owners_and_are_not_repaired() {
+        let mut quorum = ReadQuorum::new(3, 2);
+        quorum.record(&id("a"), Ok(State::default()));
+        quorum.record(&id("b"), Err(Fault::Unreachable));
+        quorum.stand_by(1);
+        let dead = Err(Fault::Unreachable);
+        assert_eq!(quorum.record(&id("c"), dead), Decision::Wait);
+        assert_eq!(quorum.record_hint(Ok(written(1))), Decision::Done);
+        let (home, hinted) = (1, 1);
+        assert_eq!(quorum.acks(), Acks { home, hinted });
+        let expected = ReadFollowUp::Repair {
+            stale: vec![id("a")],
+            merged: written(1),
+        };
+        assert_eq!(quorum.finish(), expected);
+
+        let mut quorum = ReadQuorum::new(3, 2);
+        quorum.stand_by(2);
+        for name in ["a", "b", "c"] {
+            quorum.record(&id(name), Err(Fault::TimedOut));
+        }
+        assert_eq!(quorum.record_hint(Ok(State::default())), Decision::Wait);
+        let failed = Decision::Failed(Shortfall { needed: 2, got: 1 });
+        assert_eq!(quorum.record_hint(Err(Fault::TimedOut)), failed);
     }
 
     #[test]

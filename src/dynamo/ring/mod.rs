@@ -68,14 +68,21 @@ pub struct Placement {
     pub incoming: Option<Vec<NodeId>>,
 }
 
-/// Which of a moving partition's owner sets a request addresses.
+/// As what a request addresses a node: as an owner, of which of a moving partition's sets, or as a
+/// fallback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OwnerSet {
     /// [`Placement::owners`].
     Current,
     /// [`Placement::incoming`].
     Incoming,
+    /// Not an owner: a node that stands in for this one, and keeps a hint for it.
+    Fallback(MemberNumber),
 }
+
+/// A member by its place in the list of an epoch's members; it names nobody under another epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MemberNumber(pub u16);
 
 /// One epoch of the ring.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +104,19 @@ impl Ring {
     #[must_use]
     pub fn member(&self, id: &NodeId) -> Option<&Member> {
         self.members.iter().find(|m| m.id == *id)
+    }
+
+    /// The member's place in the list; `None` if it is not in it.
+    #[must_use]
+    pub fn number_of(&self, id: &NodeId) -> Option<MemberNumber> {
+        let place = self.members.iter().position(|m| m.id == *id)?;
+        u16::try_from(place).ok().map(MemberNumber)
+    }
+
+    /// The member in this place of the list.
+    #[must_use]
+    pub fn numbered(&self, number: MemberNumber) -> Option<&Member> {
+        self.members.get(usize::from(number.0))
     }
 
     /// Who holds the partition.
@@ -150,12 +170,14 @@ impl Ring {
 }
 
 impl Placement {
-    /// The owners in this set; `None` when nothing is incoming.
+    /// The owners in this set; `None` when nothing is incoming, and for a fallback, which owns
+    /// nothing.
     #[must_use]
     pub fn set(&self, set: OwnerSet) -> Option<&[NodeId]> {
         match set {
             OwnerSet::Current => Some(&self.owners),
             OwnerSet::Incoming => self.incoming.as_deref(),
+            OwnerSet::Fallback(_) => None,
         }
     }
 

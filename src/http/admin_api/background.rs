@@ -9,7 +9,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use super::{Api, going_down};
+use super::{Api, going_down, line};
 use crate::actors::background::{BackgroundStatus, Kind, SetLimits};
 use crate::actors::peer_handle::GoingDown;
 use crate::http::api_error::{ApiError, Name};
@@ -39,7 +39,7 @@ pub(super) async fn only_get_and_put() -> Result<HttpResponse, ApiError> {
 }
 
 fn shown(status: Result<BackgroundStatus, GoingDown>) -> HttpResponse {
-    status.map_or_else(|GoingDown| going_down(), |s| HttpResponse::Ok().json(s))
+    status.map_or_else(|GoingDown| going_down(), |s| line(&s))
 }
 
 fn limits_in(body: &[u8]) -> Result<SetLimits, ApiError> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use actix::Actor as _;
-use actix_web::http::Method;
+use actix_web::http::{Method, StatusCode};
 use actix_web::test::{TestRequest, call_service, init_service, read_body_json};
 use bytes::Bytes;
 
@@ -233,8 +233,15 @@ async fn a_node_without_a_ring_still_shows_its_status() {
     );
     assert_eq!(status["members"], json!([]));
     let app = init_service(app(api)).await;
-    let answer = call_service(&app, TestRequest::get().uri("/ring").to_request()).await;
-    assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+    for path in ["/ring", "/ring/k"] {
+        let answer = call_service(&app, TestRequest::get().uri(path).to_request()).await;
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        let body: Value = read_body_json(answer).await;
+        assert_eq!(
+            (&body["code"], &body["reason"]),
+            (&json!("not_ready"), &json!("new"))
+        );
+    }
 }
 
 #[actix::test]

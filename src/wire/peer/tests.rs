@@ -48,6 +48,7 @@ fn batches_arrive_as_they_were_sent() {
     let value = Body::Value(Bytes::from_static(b"{\"a\":1}"));
     let ops = vec![
         op(Action::Read, OwnerSet::Incoming),
+        op(Action::Read, OwnerSet::Fallback(MemberNumber(0))),
         op(
             Action::Write(Bytes::from_static(b"state")),
             OwnerSet::Current,
@@ -92,6 +93,7 @@ fn replies_arrive_as_they_were_sent() {
         Err(Fault::Flipped),
         Err(Fault::Overloaded),
         Err(Fault::StorageFull),
+        Err(Fault::HintsFull),
         Err(Fault::Damaged),
         Err(Fault::Unreachable),
         Err(Fault::Broken),
@@ -120,12 +122,20 @@ fn the_format_on_the_wire_is_frozen() {
             OwnerSet::Current,
         ),
     ];
-    let batch = Batch { epoch: 12, ops };
+    is_frozen(golden, &Batch { epoch: 12, ops });
+    let golden = include_str!("../../../tests/golden/batch-fallback-v1.hex").trim();
+    let action = Action::Write(Bytes::from_static(b"state"));
+    let ops = vec![op(action, OwnerSet::Fallback(MemberNumber(3)))];
+    is_frozen(golden, &Batch { epoch: 12, ops });
+}
+
+#[track_caller]
+fn is_frozen(golden: &str, batch: &Batch) {
     let bytes: Vec<u8> = (0..golden.len() / 2)
         .map(|i| u8::from_str_radix(&golden[2 * i..2 * i + 2], 16).unwrap())
         .collect();
     assert_eq!(batch.encode().unwrap(), bytes);
-    assert_eq!(Batch::decode(&bytes.into()).unwrap(), batch);
+    assert_eq!(Batch::decode(&bytes.into()).unwrap(), *batch);
 }
 
 proptest! {

@@ -24,10 +24,13 @@ use crate::dynamo::version::{
     Actor as Writer, Body, Context, Dot, Mint, RequestId, Sibling, State, WriteKind,
 };
 use crate::storage::{
-    Change, Counts, Durability, Engine, EngineError, Entry, EpochLease, Found, Identity,
+    Change, Counts, Durability, Engine, EngineError, Entry, EpochLease, Found, HintTally, Identity,
     MemoryEngine, Sync,
 };
 use crate::wire::state::{decode_state, encode_state};
+
+/// Bytes that the hints of a fixture's store may come to.
+pub(super) const HINT_LIMIT: u64 = 1000;
 
 /// Blocks each synced commit: tells of it, and waits to be let on.
 pub(super) type Gate = (UnboundedSender<usize>, Mutex<Receiver<()>>);
@@ -153,6 +156,7 @@ pub(super) fn parts(engine: Arc<dyn Engine>, durability: Durability) -> (StorePa
         records: records.clone(),
         view: publisher.view(),
         identity,
+        hint_bytes: HINT_LIMIT,
         random: Box::new(random),
         on_fatal: Box::new(move |why| told.lock().unwrap().push(why.to_owned())),
         log,
@@ -173,9 +177,10 @@ pub(super) type Around = (
 pub(super) fn run(engine: Arc<dyn Engine>, durability: Durability) -> Run {
     let lease = EpochLease::resume(&*engine).unwrap();
     let counts = Counts::read(&*engine).unwrap();
+    let hints = HintTally::read(&*engine).unwrap();
     let (parts, (records, publisher, identity, found, fatal)) = parts(engine, durability);
     Run {
-        keeper: StoreKeeper::new(parts, lease, counts).start(),
+        keeper: StoreKeeper::new(parts, lease, counts, hints).start(),
         records,
         publisher,
         identity,
