@@ -41,8 +41,13 @@ fn admin(node: &Node, path: &str) -> Answer {
 }
 
 /// The values that the node itself holds of a key.
+/// What a node holds itself; nothing while it does not listen yet.
 fn held(node: &Node, key: &str) -> Vec<Value> {
-    let answer = admin(node, &format!("replica/{key}")).json();
+    let url = format!("http://{}/replica/{key}", node.admin);
+    let Some(answer) = Client::new().try_get(&url) else {
+        return Vec::new();
+    };
+    let answer = answer.json();
     let siblings = answer["siblings"].as_array().cloned().unwrap_or_default();
     siblings.iter().map(|s| s["value"].clone()).collect()
 }

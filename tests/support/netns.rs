@@ -7,8 +7,12 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+/// Networks made by this process, whose tests run side by side.
+static MADE: AtomicU32 = AtomicU32::new(0);
 
 /// The namespaces of one test, gone when dropped.
 pub struct Network {
@@ -33,7 +37,11 @@ impl Network {
         );
         remove_left_over();
         let network = Self {
-            name: format!("quorate{}", std::process::id()),
+            name: format!(
+                "quorate{}x{}",
+                std::process::id(),
+                MADE.fetch_add(1, Ordering::Relaxed)
+            ),
             nodes,
         };
         network.build();
@@ -131,6 +139,7 @@ fn remove_left_over() {
             continue;
         };
         let pid = test.strip_prefix("quorate");
+        let pid = pid.and_then(|rest| Some(rest.split_once('x')?.0));
         if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
             remove(test);
         }
