@@ -3,7 +3,7 @@
 .PHONY: test fix bench soak tools rust
 
 # What the tests drive beside Quorate itself: the program, and the Debian package it comes in.
-PROGRAMS = ip:iproute2 nft:nftables faketime:faketime
+PROGRAMS = ip:iproute2 nft:nftables faketime:faketime strace:strace
 
 test: tools
 	cargo fmt --check
