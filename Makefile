@@ -1,9 +1,9 @@
 # The project's commands. `make test` changes nothing in the project; `make fix` does.
 
-.PHONY: test fix bench soak tools rust
+.PHONY: test fix bench soak mutants tools rust
 
 # What the tests drive beside Quorate itself: the program, and the Debian package it comes in.
-PROGRAMS = ip:iproute2 nft:nftables faketime:faketime
+PROGRAMS = ip:iproute2 nft:nftables faketime:faketime strace:strace
 
 test: tools
 	cargo fmt --check
@@ -25,6 +25,11 @@ soak: tools
 	cargo build --release
 	./target/release/quorate verify --nodes 5 --minutes $(MINUTES) \
 		--nemesis kill,pause,partition,wipe,clock $(if $(SEED),--seed $(SEED))
+
+# Do the tests notice? One fault of logic after the other; about three minutes after the build.
+mutants: tools
+	cargo test --features components,mutants --no-run
+	cargo test --features components,mutants --test mutants
 
 # What Rust needs to check itself; nothing where it is there already. A C compiler, make and perl
 # are assumed.

@@ -10,6 +10,7 @@ pub mod dynamo;
 pub mod http;
 pub mod limits;
 pub mod logging;
+pub mod mutant;
 pub mod node;
 pub mod storage;
 pub mod wire;

@@ -83,6 +83,7 @@ fn wait_noticed(node: &Node, dead: &[&str]) {
 }
 
 fn wait_home(cluster: &Cluster, owners: &[usize], key: &str, value: &Value) {
+    cluster.wait_ready();
     eventually(CONVERGENCE, &format!("{key} is with its owners"), || {
         let at_home = |owner: &usize| held(&cluster.nodes[*owner], key) == [value.clone()];
         owners.iter().all(at_home)

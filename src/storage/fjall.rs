@@ -16,6 +16,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvPair, PersistMode};
 use super::{Change, Engine, EngineError, Entry, Sync};
 use crate::dynamo::key::{Key, Partition};
 use crate::dynamo::node_id::NodeId;
+use crate::mutant::Mutant;
 use journal::JournalError;
 
 const MIB: u64 = 1024 * 1024;
@@ -62,6 +63,9 @@ impl FjallEngine {
         let records = database.keyspace("records", sized(RECORDS_MEMTABLE))?;
         let hints = database.keyspace("hints", sized(HINTS_MEMTABLE))?;
         let meta = database.keyspace("meta", sized(META_MEMTABLE))?;
+        if Mutant::HintsDroppedOnRestart.is_chosen() {
+            hints.clear()?;
+        }
         Ok(Self {
             path: path.to_owned(),
             reserve: RESERVE,
@@ -162,8 +166,8 @@ impl Engine for FjallEngine {
     fn commit(&self, changes: Vec<Change>, sync: Sync) -> Result<(), EngineError> {
         self.refuse_when_full(&changes)?;
         let mut batch = self.database.batch().durability(Some(match sync {
-            Sync::Disk => PersistMode::SyncData,
-            Sync::Os => PersistMode::Buffer,
+            Sync::Disk if !Mutant::EngineIgnoresSync.is_chosen() => PersistMode::SyncData,
+            Sync::Disk | Sync::Os => PersistMode::Buffer,
         }));
         for change in changes {
             match change {

@@ -2,6 +2,10 @@
 
 use super::source::Source;
 
+/// Every room may know the [`mutant`](quorate::mutant) to be caught: without its feature it is a
+/// constant `false`, so it gives the pure core nothing to read.
+const EVERYWHERE: &str = "mutant";
+
 /// A room, the rooms it may import, and the crates it may not.
 struct Room {
     name: &'static str,
@@ -82,6 +86,11 @@ const ROOMS: &[Room] = &[
         never: &ASYNC,
     },
     Room {
+        name: "mutant",
+        may: &[],
+        never: &ASYNC,
+    },
+    Room {
         name: "clock",
         may: &[],
         never: &ASYNC,
@@ -124,7 +133,7 @@ pub(crate) fn imports(source: &Source, dependencies: &[String]) -> Vec<String> {
     let code = source.shipped();
     let mut out = Vec::new();
     for other in after(code, "crate::") {
-        if other != room.name && !room.may.contains(&other) {
+        if ![room.name, EVERYWHERE].contains(&other) && !room.may.contains(&other) {
             out.push(format!(
                 "{}: {} may not know {other}",
                 source.path, room.name
@@ -229,6 +238,8 @@ fn an_import_against_the_table_is_found() {
             "use std::time::Instant;\nfn f() { Instant::now(); }",
             1,
         ),
+        ("src/dynamo/a.rs", "use crate::mutant::Mutant;", 0),
+        ("src/mutant.rs", "use crate::dynamo::key::Key;", 1),
         (
             "src/dynamo/a.rs",
             "// crate::wire::x\nfn f() { g(\"crate::actors\") }",

@@ -25,6 +25,11 @@ fn tombstone() -> State {
 
 /// Two owners of everything and a member that owns nothing, all served but for the silent ones.
 async fn three(silent: &[&str]) -> [FakeNode; 3] {
+    members(&["a", "b"], silent).await
+}
+
+/// Three members, of which these own everything, and these are not served.
+async fn members(owners: &[&str], silent: &[&str]) -> [FakeNode; 3] {
     let names = ["a", "b", "c"];
     let sockets = names.map(|_| socket());
     let at = |i: usize| {
@@ -37,7 +42,7 @@ async fn three(silent: &[&str]) -> [FakeNode; 3] {
     let at = [("a", at(0)), ("b", at(1)), ("c", at(2))];
     let nodes = names.map(FakeNode::new);
     for (node, (socket, _)) in nodes.iter().zip(&sockets) {
-        node.install(ring_of(&at, &["a", "b"], None)).await;
+        node.install(ring_of(&at, owners, None)).await;
         node.serve_with_grace(socket.try_clone().unwrap(), GRACE);
         while node.store.send(GetRoots).await.unwrap().contains(&None) {
             yield_now().await;
@@ -94,6 +99,21 @@ async fn an_owner_that_has_not_heard_of_a_delete_hears_of_it_first() {
     assert_eq!(b.state(&key("k")), Some(tombstone()));
     assert_eq!(sweep_on(&a).await.reaped, 1);
     assert_eq!((a.state(&key("k")), b.state(&key("k"))), (None, None));
+}
+
+/// At two of three the third would bring the value back.
+#[actix::test]
+async fn p7_the_last_of_three_owners_has_heard_of_a_delete_before_it_is_forgotten() {
+    let nodes = members(&["a", "b", "c"], &[]).await;
+    let [a, b, c] = &nodes;
+    for node in [a, b] {
+        node.write(&key("k"), &tombstone()).await;
+    }
+    c.write(&key("k"), &state(&[1])).await;
+    assert_eq!(sweep_on(a).await.reaped, 1);
+    for (node, name) in nodes.iter().zip(["a", "b", "c"]) {
+        assert_eq!(node.state(&key("k")), None, "{name}");
+    }
 }
 
 #[actix::test]

@@ -18,6 +18,7 @@ use crate::dynamo::node_id::NodeId;
 use crate::dynamo::quorum::Fault;
 use crate::dynamo::version::{Actor, Decided, Mint, Refused, decide, sync};
 use crate::limits::SIBLINGS_MAX;
+use crate::mutant::Mutant;
 use crate::storage::{Change, Counts, EngineError, HintTally, Presence, hint_bytes};
 use crate::wire::state::{decode_state, encode_state};
 
@@ -164,7 +165,9 @@ impl<'a> Batch<'a> {
         acknowledged: &Bytes,
     ) -> Result<Answer<()>, EngineError> {
         self.on_entry(key, Ok(Place::Hint(target.clone())), |_, entry| {
-            if entry.state.is_empty() || encode_state(&entry.state) == *acknowledged {
+            let is_the_same = encode_state(&entry.state) == *acknowledged
+                || Mutant::HintDroppedUnacknowledged.is_chosen();
+            if entry.state.is_empty() || is_the_same {
                 entry.vanish();
             }
             Ok(())

@@ -14,6 +14,7 @@ use crate::dynamo::merkle::Tree;
 use crate::dynamo::node_id::{Incarnation, NodeId};
 use crate::dynamo::quorum::Fault;
 use crate::dynamo::version::{Actor, Context, State, is_amnesia};
+use crate::mutant::Mutant;
 use crate::storage::{
     Change, Counts, Durability, Engine, EngineError, EpochLease, HintTally, Identity, Presence,
     Sync, hint_bytes,
@@ -75,8 +76,10 @@ impl Store {
     /// Commits changes of records, as durably as this run promises.
     pub(super) fn commit(&mut self, changes: Vec<Change>) -> Result<(), EngineError> {
         match self.identity.durability {
-            Durability::Always => self.commit_synced(changes),
-            Durability::Interval | Durability::Os => {
+            Durability::Always if !Mutant::NoSyncBeforeAck.is_chosen() => {
+                self.commit_synced(changes)
+            }
+            Durability::Always | Durability::Interval | Durability::Os => {
                 self.commit_to(changes, Sync::Os)?;
                 self.unsynced = true;
                 Ok(())
@@ -155,7 +158,9 @@ impl Store {
     pub(super) fn lease_an_epoch(&mut self) -> Result<u64, EngineError> {
         if self.lease.is_used_up() {
             let (longer, change) = self.lease.renewed();
-            self.commit_synced(vec![change])?;
+            if !Mutant::LeaseNotDurable.is_chosen() {
+                self.commit_synced(vec![change])?;
+            }
             self.lease = longer;
         }
         Ok(self.lease.next_epoch())

@@ -4,6 +4,7 @@ use super::{Acks, Decision, Fault, Shortfall, WriteQuorum};
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::ring::Placement;
 use crate::dynamo::version::{State, sync};
+use crate::mutant::Mutant;
 
 /// The quorum of one read.
 #[derive(Debug)]
@@ -48,9 +49,14 @@ impl ReadQuorum {
     /// R of so many owners; R is clamped to their number.
     #[must_use]
     pub fn new(owners: usize, r: usize) -> Self {
+        let needed = if Mutant::FirstReplyAnswersRead.is_chosen() {
+            1
+        } else {
+            r.clamp(1, owners.max(1))
+        };
         Self {
             owners,
-            needed: r.clamp(1, owners.max(1)),
+            needed,
             replies: Vec::with_capacity(owners),
             hinted: 0,
             faults: Vec::new(),

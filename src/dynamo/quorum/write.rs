@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use super::{Acks, Decision, Fault, Shortfall};
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::ring::Placement;
+use crate::mutant::Mutant;
 
 /// The quorum of one write.
 #[derive(Debug)]
@@ -50,11 +51,14 @@ impl Slot {
     }
 
     fn is_home(&self) -> bool {
-        self.home == Some(Ok(()))
+        self.home == Some(Ok(())) || self.home.is_some() && Mutant::FaultCountsAsAck.is_chosen()
     }
 
     fn is_filled(&self) -> bool {
-        self.is_home() || self.fallback_outcome() == Some(Ok(()))
+        let hinted = self.fallback_outcome();
+        let is_hinted =
+            hinted == Some(Ok(())) || hinted.is_some() && Mutant::HintFaultCountsAsAck.is_chosen();
+        self.is_home() || is_hinted
     }
 
     /// Whether a fallback stands in it, or has been asked to.

@@ -1,6 +1,7 @@
 //! The only merge there is: reads, repair, hints, handoff and anti-entropy all use it.
 
 use super::State;
+use crate::mutant::Mutant;
 
 /// Merges two states of one key: a sibling stays if both have it, or if one has it and the other
 /// never saw its dot. Commutative, associative, idempotent.
@@ -19,6 +20,9 @@ pub fn sync(a: &State, b: &State) -> State {
     let from_b = b.siblings.iter().filter(|s| !a.context.covers(s.dot));
     out.siblings.extend(from_a.chain(from_b).cloned());
     out.siblings.sort_unstable_by_key(|s| s.dot);
+    if Mutant::LastWriteWins.is_chosen() {
+        out.siblings = out.siblings.pop().into_iter().collect();
+    }
     out.remembered
         .extend(a.remembered.iter().chain(&b.remembered));
     out.trim_remembered();
