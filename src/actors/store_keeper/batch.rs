@@ -153,6 +153,25 @@ impl<'a> Batch<'a> {
         })
     }
 
+    /// Remembers the request of a mint that is in the record or hint already, whatever the ring and
+    /// the mint's deadline say by now: it changes what nobody sees.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the engine failed; then the batch must not be committed.
+    pub(super) fn remember(
+        &mut self,
+        mint: &ReplicaMint,
+        place: Place,
+    ) -> Result<Answer<()>, EngineError> {
+        self.on_entry(&mint.key, Ok(place), |_, entry| {
+            entry.check_whole()?;
+            let mut state = entry.state.clone();
+            state.remember(mint.mint.request.id);
+            entry.become_state(state, entry.minted);
+            Ok(())
+        })
+    }
+
     /// Removes a hint if it is still exactly what its target has acknowledged, or unreadable.
     ///
     /// # Errors
@@ -254,8 +273,13 @@ impl<'a> Batch<'a> {
             return Err(Fault::Overloaded);
         }
         rule(&self.view, key.hash().partition(), terms)?;
+        Ok(self.place(terms))
+    }
+
+    /// Where an operation under these terms is done.
+    pub(super) fn place(&self, terms: &Terms) -> Place {
         let target = self.view.stands_for(terms.set).cloned();
-        Ok(target.map_or(Place::Record, Place::Hint))
+        target.map_or(Place::Record, Place::Hint)
     }
 
     /// The entry in the overlay, which is made from what the engine has when it is not there yet.

@@ -3,6 +3,7 @@
 mod durability;
 mod fixture;
 mod hints;
+mod unheard;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -59,7 +59,9 @@ pub struct State {
 
 impl State {
     /// How many requests are remembered of each actor. A bound by actor and count, not by time,
-    /// keeps `sync` commutative and associative.
+    /// keeps `sync` commutative and associative. It means: an attempt that comes to light after the
+    /// minter of its twin has minted this many more remembered writes of the same key is not
+    /// recognised, and shows as one sibling more; a retry with a key is then written once more.
     pub const REMEMBERED_PER_ACTOR: usize = 8;
 
     /// Whether nothing was ever written.
@@ -96,7 +98,7 @@ impl State {
 
     /// Whether another attempt of the same request was read and superseded before this one came to
     /// light: its client and the readers of its value are done with it.
-    fn is_belated(&self, sibling: &Sibling) -> bool {
+    pub(super) fn is_belated(&self, sibling: &Sibling) -> bool {
         self.remembered
             .iter()
             .any(|r| r.request == sibling.request && r.dot != sibling.dot && !self.holds(r.dot))
@@ -114,6 +116,16 @@ impl State {
             .copied()
             .chain(living)
             .find(|r| r.request.id == id)
+    }
+
+    /// Remembers what is known of a request's writes, for when their values are gone.
+    pub fn remember(&mut self, id: u128) {
+        let own = self.siblings.iter().filter(|s| s.request.id == id);
+        self.remembered.extend(own.map(|s| Remembered {
+            dot: s.dot,
+            request: s.request,
+        }));
+        self.trim_remembered();
     }
 
     pub(super) fn holds(&self, dot: Dot) -> bool {

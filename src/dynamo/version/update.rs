@@ -26,7 +26,7 @@ pub struct Mint {
     /// The request that asks for it.
     pub request: RequestId,
     /// Whether the request outlives its value: it has an `Idempotency-Key`, or another owner may
-    /// have minted it already.
+    /// have minted it already or be asked to later, because this one's reply may be lost.
     pub remember: bool,
     /// What a quorum read saw, if the write's rule needs one: merged into the record first, so
     /// that a lagging minter decides as the quorum would.
@@ -112,11 +112,7 @@ pub fn decide(
     state.context.join(&seen);
     state.context.add(dot);
     if mint.remember {
-        state.remembered.push(Remembered {
-            dot,
-            request: mint.request,
-        });
-        state.trim_remembered();
+        state.remember(mint.request.id);
     }
     let mut answer = seen;
     answer.add(dot);
@@ -150,13 +146,16 @@ pub fn is_amnesia(
 /// Answers a request that is done already. What a quorum read sees now may be newer than what the
 /// first answer showed; the clock must not cover that, or the client's next put would wipe it.
 fn replay(
-    state: State,
+    mut state: State,
     minted: Option<Actor>,
     mint: &Mint,
     earlier: Remembered,
 ) -> Result<Decided, Refused> {
     if earlier.request.fingerprint != mint.request.fingerprint {
         return Err(Refused::RequestReused);
+    }
+    if mint.remember {
+        state.remember(mint.request.id);
     }
     let (own, others): (Vec<&Sibling>, Vec<&Sibling>) =
         (state.siblings.iter()).partition(|s| s.request.id == mint.request.id);
@@ -175,7 +174,8 @@ fn replay(
 }
 
 /// Two attempts of one request may have been minted by two nodes. A reader is shown one value, so
-/// who has seen one of them has seen the other.
+/// who has seen one of them has seen the other. What came to light too late for that is shown to
+/// nobody: the next write takes it along, before what gives it away is forgotten.
 fn with_other_attempts(state: &State, seen: &Context) -> Context {
     let mut out = seen.clone();
     for sibling in state.siblings.iter().filter(|s| seen.covers(s.dot)) {
@@ -185,5 +185,7 @@ fn with_other_attempts(state: &State, seen: &Context) -> Context {
             .filter(|s| s.request == sibling.request);
         twins.for_each(|s| out.add(s.dot));
     }
+    let belated = state.siblings.iter().filter(|s| state.is_belated(s));
+    belated.for_each(|s| out.add(s.dot));
     out
 }
