@@ -193,7 +193,7 @@ impl WriteCoordinator {
         let terms = minter.terms(ring.epoch, Instant::now() + share);
         let message = ReplicaMint {
             key: self.write.key.clone(),
-            mint: self.as_mint(&minter),
+            mint: self.as_mint(),
             terms,
         };
         let sent = self.worker.replica(&minter.node).mint.send(message);
@@ -205,15 +205,13 @@ impl WriteCoordinator {
         ctx.spawn(arrived);
     }
 
-    fn as_mint(&self, minter: &Seat) -> Mint {
+    fn as_mint(&self) -> Mint {
         let merged = self.look.as_ref().map(|(state, _)| state.clone());
         let seen = match (self.write.kind, &self.write.clock, &merged) {
             (_, Some(clock), _) => clock.clone(),
             (WriteKind::Delete, None, Some(merged)) => merged.context.clone(),
             _ => Seen::empty(),
         };
-        // The reply of another node may be lost on its way; then the next one is asked too.
-        let may_be_lost = minter.node != self.view.me;
         Mint {
             kind: self.write.kind,
             seen,
@@ -223,7 +221,7 @@ impl WriteCoordinator {
                 .clone()
                 .map_or(Body::Tombstone, Body::Value),
             request: self.request,
-            remember: self.write.request.is_some() || self.doubtful || may_be_lost,
+            remember: self.write.request.is_some() || self.doubtful,
             merged,
         }
     }

@@ -82,7 +82,7 @@ impl Work {
             // Whoever asked has gone to the next owner: one attempt less to be told for the same.
             Self::Mint(_, reply) if !reply.is_awaited() => Decided::Nothing,
             Self::Mint(mint, reply) => {
-                let (place, answer) = (batch.place(&mint.terms), batch.mint(&mint)?);
+                let (place, answer) = (batch.place(&mint.terms), batch.mint(&mint, false)?);
                 let tried = Tried {
                     mint,
                     place,
@@ -167,7 +167,7 @@ impl Tried {
 fn decide_op(op: &StoreOp, batch: &mut Batch<'_>) -> Result<Answer<StoreReply>, EngineError> {
     Ok(match op {
         StoreOp::Write(write) => batch.write(write)?.map(|()| StoreReply::Written),
-        StoreOp::Mint(mint) => batch.mint(mint)?.map(StoreReply::Minted),
+        StoreOp::Mint(mint) => batch.mint(mint, true)?.map(StoreReply::Minted),
     })
 }
 

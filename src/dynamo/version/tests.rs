@@ -472,3 +472,22 @@ fn an_attempt_that_came_too_late_goes_with_the_next_write() {
     first.receive(&second);
     assert_eq!(first.values().len(), 1, "wherever it comes from");
 }
+
+/// The many writes that are remembered only for the sake of a reply must not push out a second
+/// attempt: the first may come to light as late as its minter is paused.
+#[test]
+fn what_is_remembered_briefly_is_bounded_apart() {
+    let (mut silent, mut second) = (node(1), node(2));
+    let request = put("value", &NOTHING());
+    silent.write(&request).unwrap();
+    let mut seen = second.write(&keyed(request)).unwrap().answer;
+    for i in 0..3 * State::REMEMBERED_PER_ACTOR {
+        let more = put(&i.to_string(), &seen);
+        seen = second.write(&more).unwrap().answer;
+        second.state.remember(more.request.id, true);
+    }
+    let expected = 1 + State::REMEMBERED_PER_ACTOR;
+    assert_eq!(second.state.remembered.len(), expected);
+    second.receive(&silent);
+    assert_eq!(second.values(), ["23"]);
+}

@@ -26,7 +26,7 @@ pub struct Mint {
     /// The request that asks for it.
     pub request: RequestId,
     /// Whether the request outlives its value: it has an `Idempotency-Key`, or another owner may
-    /// have minted it already or be asked to later, because this one's reply may be lost.
+    /// have minted it already.
     pub remember: bool,
     /// What a quorum read saw, if the write's rule needs one: merged into the record first, so
     /// that a lagging minter decides as the quorum would.
@@ -112,7 +112,7 @@ pub fn decide(
     state.context.join(&seen);
     state.context.add(dot);
     if mint.remember {
-        state.remember(mint.request.id);
+        state.remember(mint.request.id, false);
     }
     let mut answer = seen;
     answer.add(dot);
@@ -155,7 +155,7 @@ fn replay(
         return Err(Refused::RequestReused);
     }
     if mint.remember {
-        state.remember(mint.request.id);
+        state.remember(mint.request.id, false);
     }
     let (own, others): (Vec<&Sibling>, Vec<&Sibling>) =
         (state.siblings.iter()).partition(|s| s.request.id == mint.request.id);
