@@ -33,10 +33,30 @@ impl<T> Deferred<T> {
 impl<T> Reply<T> {
     /// Answers. Whoever asked may have gone; what was asked is done all the same.
     pub fn send(self, value: T) {
+        drop(self.deliver(value));
+    }
+
+    /// Answers, where it matters whether anybody hears it.
+    ///
+    /// # Errors
+    /// The answer itself, if whoever asked has gone.
+    pub fn deliver(self, value: T) -> Result<(), T> {
         match self.0.replace(Slot::Empty) {
-            Slot::Asked(sender) => drop(sender.send(value)),
-            Slot::Empty | Slot::Answered(_) => self.0.set(Slot::Answered(value)),
+            Slot::Asked(sender) => sender.send(value),
+            Slot::Empty | Slot::Answered(_) => {
+                self.0.set(Slot::Answered(value));
+                Ok(())
+            }
         }
+    }
+
+    /// Whether anybody may still wait for the answer.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        let slot = self.0.replace(Slot::Empty);
+        let gone = matches!(&slot, Slot::Asked(sender) if sender.is_closed());
+        self.0.set(slot);
+        !gone
     }
 }
 

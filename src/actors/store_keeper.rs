@@ -240,7 +240,10 @@ impl StoreKeeper {
         }
         let committed = batch.commit()?;
         for work in decided {
-            work.answer(committed);
+            // First of all: nothing may replace what is not remembered yet.
+            if let Some(unheard) = work.answer(committed) {
+                self.pending.push_front(unheard);
+            }
         }
         Ok(())
     }

@@ -69,6 +69,8 @@ struct SiblingFields<'a> {
 struct RememberedFields {
     dot: DotFields,
     request: RequestFields,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    brief: bool,
 }
 
 #[derive(Deserialize)]
@@ -151,11 +153,13 @@ fn check(state: &State) -> Result<(), StateError> {
         return Err(StateError::NotCanonical("siblings"));
     }
     let remembered = &state.remembered;
-    let surplus = State::REMEMBERED_PER_ACTOR + 1;
-    let crowded = remembered
-        .windows(surplus)
-        .any(|run| run.first().map(|r| r.dot.actor) == run.last().map(|r| r.dot.actor));
-    if crowded || !remembered.is_sorted_by(|a, b| a.dot < b.dot) {
+    let crowded = [false, true].into_iter().any(|brief| {
+        let kind = remembered.iter().filter(|r| r.brief == brief);
+        let actors: Vec<Actor> = kind.map(|r| r.dot.actor).collect();
+        let mut runs = actors.windows(State::REMEMBERED_PER_ACTOR + 1);
+        runs.any(|run| run.first() == run.last())
+    });
+    if crowded || !remembered.is_sorted_by(|a, b| (a.dot, a.brief) < (b.dot, b.brief)) {
         return Err(StateError::NotCanonical("remembered requests"));
     }
     let siblings = state.siblings.iter().map(|s| s.dot);
@@ -216,6 +220,7 @@ fn sibling_in(whole: &Bytes, fields: &SiblingFields<'_>) -> Sibling {
 fn remembered_in(fields: &RememberedFields) -> Remembered {
     Remembered {
         dot: dot_in(fields.dot),
+        brief: fields.brief,
         request: request_in(fields.request),
     }
 }
@@ -256,6 +261,7 @@ fn remembered_out<S: Serializer>(list: &[Remembered], out: S) -> Result<S::Ok, S
     out.collect_seq(list.iter().map(|r| RememberedFields {
         dot: dot_out(r.dot),
         request: request_out(r.request),
+        brief: r.brief,
     }))
 }
 

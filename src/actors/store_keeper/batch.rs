@@ -143,14 +143,38 @@ impl<'a> Batch<'a> {
         })
     }
 
-    /// Applies a client's write.
+    /// Applies a client's write. The reply to one from afar may be lost on its way; then its
+    /// coordinator asks the next owner too, and the two attempts must be told for one.
     ///
     /// # Errors
     /// [`EngineError`] when the engine failed; then the batch must not be committed.
-    pub(super) fn mint(&mut self, mint: &ReplicaMint) -> Result<Answer<MintReply>, EngineError> {
+    pub(super) fn mint(
+        &mut self,
+        mint: &ReplicaMint,
+        afar: bool,
+    ) -> Result<Answer<MintReply>, EngineError> {
         let admitted = self.admit(&mint.key, &mint.terms, View::admit_mint);
         self.on_entry(&mint.key, admitted, |batch, entry| {
-            batch.mint_on(entry, &mint.mint)
+            batch.mint_on(entry, &mint.mint, afar)
+        })
+    }
+
+    /// Remembers the request of a mint that is in the record or hint already, whatever the ring and
+    /// the mint's deadline say by now: it changes what nobody sees.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the engine failed; then the batch must not be committed.
+    pub(super) fn remember(
+        &mut self,
+        mint: &ReplicaMint,
+        place: Place,
+    ) -> Result<Answer<()>, EngineError> {
+        self.on_entry(&mint.key, Ok(place), |_, entry| {
+            entry.check_whole()?;
+            let mut state = entry.state.clone();
+            state.remember(mint.mint.request.id, false);
+            entry.become_state(state, entry.minted);
+            Ok(())
         })
     }
 
@@ -266,8 +290,13 @@ impl<'a> Batch<'a> {
             return Err(Fault::Overloaded);
         }
         rule(&self.view, key.hash().partition(), terms)?;
+        Ok(self.place(terms))
+    }
+
+    /// Where an operation under these terms is done.
+    pub(super) fn place(&self, terms: &Terms) -> Place {
         let target = self.view.stands_for(terms.set).cloned();
-        Ok(target.map_or(Place::Record, Place::Hint))
+        target.map_or(Place::Record, Place::Hint)
     }
 
     /// The entry in the overlay, which is made from what the engine has when it is not there yet.
@@ -344,7 +373,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    fn mint_on(&mut self, entry: &mut Entry, mint: &Mint) -> Result<MintReply, Stop> {
+    fn mint_on(&mut self, entry: &mut Entry, mint: &Mint, afar: bool) -> Result<MintReply, Stop> {
         entry.check_whole()?;
         let merged = mint.merged.as_ref().map(|merged| &merged.context);
         for heard in merged.into_iter().chain([&mint.seen]) {
@@ -360,7 +389,12 @@ impl<'a> Batch<'a> {
         };
         Ok(
             match decide(&entry.state, current, mint, SIBLINGS_MAX, open_epoch) {
-                Ok(decided) => MintReply::Minted(minted(entry, decided)),
+                Ok(mut decided) => {
+                    if afar && !mint.remember {
+                        decided.state.remember(mint.request.id, true);
+                    }
+                    MintReply::Minted(minted(entry, decided))
+                }
                 Err(Refused::AlreadyExists(s)) => MintReply::AlreadyExists(encode_state(&s)),
                 Err(Refused::NothingToDelete(s)) => MintReply::NothingToDelete(encode_state(&s)),
                 Err(Refused::TooManySiblings(s)) => MintReply::TooManySiblings(encode_state(&s)),

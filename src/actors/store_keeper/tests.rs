@@ -4,6 +4,7 @@ mod digests;
 mod durability;
 mod fixture;
 mod hints;
+mod unheard;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,7 +18,7 @@ use crate::actors::ring_view::View;
 use crate::actors::ring_view::tests::{id, ring};
 use crate::dynamo::key::Key;
 use crate::dynamo::ring::ClusterId;
-use crate::dynamo::version::{Context, State, WriteKind};
+use crate::dynamo::version::{Context, Remembered, State, WriteKind};
 use crate::limits::SIBLINGS_MAX;
 use crate::storage::{Change, Sync};
 use crate::wire::record::encode_record;
@@ -60,6 +61,11 @@ async fn a_mint_is_seen_by_the_next_mint_of_the_same_batch() {
     let state = run.state("k").unwrap();
     assert_eq!(state.context.vector().len(), 1, "one actor minted both");
     assert_eq!(state.context.vector()[0].1, 2);
+    let brief = |r: &Remembered| r.brief;
+    assert!(
+        state.remembered.len() == 2 && state.remembered.iter().all(brief),
+        "from afar"
+    );
     assert_eq!(
         engine.counted().0 - before,
         2,

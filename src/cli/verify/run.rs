@@ -75,6 +75,15 @@ async fn attempt(
         finish(args, &args.endpoints, recorder, streams).await?;
         return Ok(());
     }
+    let steps = schedule(kinds, usize::from(args.nodes), seed, time(args));
+    if kinds
+        .iter()
+        .any(|kind| steps.iter().all(|step| step.kind != *kind))
+    {
+        return Err(Failure::Usage(
+            "the time is too short for every fault: allow ten seconds for each, or name fewer",
+        ));
+    }
     let relayed = kinds.iter().any(|kind| kind.needs_relay());
     writeln!(
         streams.chatter,
@@ -84,7 +93,6 @@ async fn attempt(
     )?;
     let mut cluster = Cluster::start(args.nodes, dir, &args.flags, relayed, seed).await?;
     let endpoints = cluster.endpoints();
-    let steps = schedule(kinds, cluster.len(), seed, time(args));
     let begin = Instant::now();
     let (work, harass) = tokio::join!(
         work(args, seed, &endpoints, recorder),

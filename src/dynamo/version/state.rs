@@ -40,6 +40,9 @@ pub struct Sibling {
 pub struct Remembered {
     /// The write.
     pub dot: Dot,
+    /// Whether it is remembered only because its minter's reply may be lost on the way. There are
+    /// many of these, so they do not push out the others.
+    pub brief: bool,
     /// The request that made it.
     pub request: RequestId,
 }
@@ -53,13 +56,16 @@ pub struct State {
     pub context: Context,
     /// The versions that no known write covers.
     pub siblings: Vec<Sibling>,
-    /// Of each actor the last [`State::REMEMBERED_PER_ACTOR`] writes that are to be remembered.
+    /// Of each actor the last [`State::REMEMBERED_PER_ACTOR`] writes that are to be remembered, and
+    /// as many that are so only briefly.
     pub remembered: Vec<Remembered>,
 }
 
 impl State {
     /// How many requests are remembered of each actor. A bound by actor and count, not by time,
-    /// keeps `sync` commutative and associative.
+    /// keeps `sync` commutative and associative. It means: an attempt that comes to light after the
+    /// minter of its twin has minted this many more such writes of the same key is not
+    /// recognised, and shows as one sibling more; a retry with a key is then written once more.
     pub const REMEMBERED_PER_ACTOR: usize = 8;
 
     /// Whether nothing was ever written.
@@ -96,7 +102,7 @@ impl State {
 
     /// Whether another attempt of the same request was read and superseded before this one came to
     /// light: its client and the readers of its value are done with it.
-    fn is_belated(&self, sibling: &Sibling) -> bool {
+    pub(super) fn is_belated(&self, sibling: &Sibling) -> bool {
         self.remembered
             .iter()
             .any(|r| r.request == sibling.request && r.dot != sibling.dot && !self.holds(r.dot))
@@ -107,6 +113,7 @@ impl State {
     pub fn written_by(&self, id: u128) -> Option<Remembered> {
         let living = self.siblings.iter().map(|s| Remembered {
             dot: s.dot,
+            brief: false,
             request: s.request,
         });
         self.remembered
@@ -114,6 +121,17 @@ impl State {
             .copied()
             .chain(living)
             .find(|r| r.request.id == id)
+    }
+
+    /// Remembers what is known of a request's writes, for when their values are gone.
+    pub fn remember(&mut self, id: u128, brief: bool) {
+        let own = self.siblings.iter().filter(|s| s.request.id == id);
+        self.remembered.extend(own.map(|s| Remembered {
+            dot: s.dot,
+            brief,
+            request: s.request,
+        }));
+        self.trim_remembered();
     }
 
     pub(super) fn holds(&self, dot: Dot) -> bool {
@@ -125,8 +143,13 @@ impl State {
         self.remembered.dedup();
         let all = std::mem::take(&mut self.remembered);
         for run in all.chunk_by(|a, b| a.dot.actor == b.dot.actor) {
-            let surplus = run.len().saturating_sub(Self::REMEMBERED_PER_ACTOR);
-            self.remembered.extend(run.iter().skip(surplus));
+            for brief in [false, true] {
+                let kind = run.iter().filter(|r| r.brief == brief);
+                let surplus = kind.clone().count();
+                let surplus = surplus.saturating_sub(Self::REMEMBERED_PER_ACTOR);
+                self.remembered.extend(kind.skip(surplus));
+            }
         }
+        self.remembered.sort_unstable();
     }
 }

@@ -116,11 +116,7 @@ pub fn decide(
     state.context.join(&seen);
     state.context.add(dot);
     if mint.remember {
-        state.remembered.push(Remembered {
-            dot,
-            request: mint.request,
-        });
-        state.trim_remembered();
+        state.remember(mint.request.id, false);
     }
     let mut answer = seen;
     answer.add(dot);
@@ -154,13 +150,16 @@ pub fn is_amnesia(
 /// Answers a request that is done already. What a quorum read sees now may be newer than what the
 /// first answer showed; the clock must not cover that, or the client's next put would wipe it.
 fn replay(
-    state: State,
+    mut state: State,
     minted: Option<Actor>,
     mint: &Mint,
     earlier: Remembered,
 ) -> Result<Decided, Refused> {
     if earlier.request.fingerprint != mint.request.fingerprint {
         return Err(Refused::RequestReused);
+    }
+    if mint.remember {
+        state.remember(mint.request.id, false);
     }
     let (own, others): (Vec<&Sibling>, Vec<&Sibling>) =
         (state.siblings.iter()).partition(|s| s.request.id == mint.request.id);
@@ -179,7 +178,8 @@ fn replay(
 }
 
 /// Two attempts of one request may have been minted by two nodes. A reader is shown one value, so
-/// who has seen one of them has seen the other.
+/// who has seen one of them has seen the other. What came to light too late for that is shown to
+/// nobody: the next write takes it along, before what gives it away is forgotten.
 fn with_other_attempts(state: &State, seen: &Context) -> Context {
     let mut out = seen.clone();
     for sibling in state.siblings.iter().filter(|s| seen.covers(s.dot)) {
@@ -189,5 +189,7 @@ fn with_other_attempts(state: &State, seen: &Context) -> Context {
             .filter(|s| s.request == sibling.request);
         twins.for_each(|s| out.add(s.dot));
     }
+    let belated = state.siblings.iter().filter(|s| state.is_belated(s));
+    belated.for_each(|s| out.add(s.dot));
     out
 }
