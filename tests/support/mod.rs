@@ -12,10 +12,13 @@
     reason = "other processes live in real time"
 )]
 
+use std::collections::BTreeSet;
 use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -318,10 +321,21 @@ pub fn copy_tree(from: &Path, to: &Path) {
     }
 }
 
-/// An address of this machine that nobody listens on.
+/// Ports given to the tests of this process.
+static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+
+/// An address of this machine that nobody listens on and that nobody else is given: from below the
+/// ports that the system takes for the near ends of connections.
 pub fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address").to_string()
+    let mut given = GIVEN.lock().expect("no test failed in here");
+    loop {
+        let random = RandomState::new().hash_one(given.len());
+        let port = 10_000 + u16::try_from(random % 20_000).expect("it is smaller");
+        let address = format!("127.0.0.1:{port}");
+        if TcpListener::bind(&address).is_ok() && given.insert(port) {
+            return address;
+        }
+    }
 }
 
 /// Waits for something to become true; fails loudly when the time is over.
