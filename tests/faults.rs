@@ -290,3 +290,35 @@ fn seed_defect_03_a_replica_that_missed_a_write_hides_it_from_no_reader() {
         );
     }
 }
+
+/// Seed defect 9: a deleted value came back from a replica that had missed the delete, and a key
+/// that was created anew got the clock it had had before.
+#[test]
+fn p7_seed_defect_09_a_delete_that_a_replica_missed_stays_and_a_new_value_has_a_new_clock() {
+    let mut cluster = Cluster::start(3);
+    let client = Client::new();
+    let url = cluster.nodes[0].url("k");
+    let first = client.post(&url, &json!(1));
+    assert_eq!(first.status, 201, "{first:?}");
+    eventually(CONVERGENCE, "all hold the value", || {
+        cluster.nodes.iter().all(|n| held(n, "k") == [json!(1)])
+    });
+    cluster.nodes[2].kill();
+    let deleted = client.delete(&url);
+    assert_eq!(deleted.status, 200, "{deleted:?}");
+    cluster.spawn_dead();
+    cluster.wait_ready();
+    eventually(CONVERGENCE, "all hold the delete", || {
+        cluster.nodes.iter().all(|n| held(n, "k") == [Value::Null])
+    });
+    for node in &cluster.nodes {
+        assert_eq!(client.get(&node.url("k")).status, 404, "{}", node.name);
+    }
+    let again = client.post(&url, &json!(2));
+    assert_eq!(again.status, 201, "{again:?}");
+    assert_ne!(again.clock(), first.clock());
+    for node in &cluster.nodes {
+        let read = client.get(&node.url("k"));
+        assert_eq!(read.values(), [json!(2)], "{}", node.name);
+    }
+}
