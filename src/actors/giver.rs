@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use actix::prelude::{Actor, Context, Handler, Message, ResponseFuture};
-use serde_bytes::ByteBuf;
 use tokio::time::timeout;
 
 use super::background::{Background, Kind};
@@ -81,9 +80,7 @@ impl Giver {
     fn page(&self, call: PullCall, most_bytes: usize) -> Result<PullReply, Fault> {
         let partition = Partition::new(call.partition).ok_or(Fault::NotOwner)?;
         self.check(call.epoch, partition)?;
-        let after = call
-            .after
-            .and_then(|key| Key::new(key.into_vec().into()).ok());
+        let after = call.after.and_then(|key| Key::new(key).ok());
         let limit = call.limit.clamp(1, 4096);
         let mut page = self.records.scan(partition, after.as_ref(), limit)?;
         let mut damaged = page.damaged;
@@ -100,10 +97,7 @@ impl Giver {
                 break;
             }
             bytes += key.as_bytes().len() + state.len();
-            records.push((
-                ByteBuf::from(key.as_bytes().to_vec()),
-                ByteBuf::from(state.to_vec()),
-            ));
+            records.push((key.as_bytes().clone(), state));
         }
         Ok(PullReply {
             damaged,

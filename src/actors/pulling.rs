@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use actix::Addr;
-use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
@@ -165,8 +164,8 @@ impl Pulling {
         };
         let mut given = Vec::with_capacity(page.records.len());
         for (key, state) in page.records {
-            let key = Key::new(Bytes::from(key.into_vec())).or(Err(TransferError::Damaged))?;
-            given.push((key, Some(Bytes::from(state.into_vec()))));
+            let key = Key::new(key).or(Err(TransferError::Damaged))?;
+            given.push((key, Some(state)));
         }
         let merging = Merging {
             records: self.records.clone(),

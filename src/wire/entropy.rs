@@ -1,8 +1,8 @@
 //! Messages of anti-entropy: two owners compare digests from the roots down, and exchange the
 //! states of what differs.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use serde_bytes::ByteBuf;
 
 use crate::dynamo::merkle::{LEAVES, LeafDigests};
 
@@ -37,7 +37,7 @@ pub struct LeavesCall {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeavesReply {
     /// Partitions, and for each [`LEAVES`] digests of 8 bytes, big-endian.
-    pub leaves: Vec<(u16, ByteBuf)>,
+    pub leaves: Vec<(u16, Bytes)>,
 }
 
 /// Asks which keys a partition has in some of its leaves.
@@ -55,7 +55,7 @@ pub struct KeysCall {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeysReply {
     /// Keys and record digests.
-    pub keys: Vec<(ByteBuf, u64)>,
+    pub keys: Vec<(Bytes, u64)>,
 }
 
 /// Gives the caller's states of some keys and asks for the callee's: afterwards both have the same.
@@ -64,7 +64,7 @@ pub struct SyncCall {
     /// The epoch that the caller knows.
     pub epoch: u64,
     /// Keys, and the caller's encoded states of them; nothing where it has none.
-    pub records: Vec<(ByteBuf, Option<ByteBuf>)>,
+    pub records: Vec<(Bytes, Option<Bytes>)>,
     /// CRC-32C over keys and states, in order.
     pub checksum: u32,
 }
@@ -74,7 +74,7 @@ pub struct SyncCall {
 pub struct SyncReply {
     /// One for each record of the call, in order: the encoded state, where it is another than the
     /// caller's.
-    pub states: Vec<Option<ByteBuf>>,
+    pub states: Vec<Option<Bytes>>,
     /// CRC-32C over the states, in order.
     pub checksum: u32,
 }
@@ -82,7 +82,7 @@ pub struct SyncReply {
 impl SyncCall {
     /// A call with its checksum.
     #[must_use]
-    pub fn new(epoch: u64, records: Vec<(ByteBuf, Option<ByteBuf>)>) -> Self {
+    pub fn new(epoch: u64, records: Vec<(Bytes, Option<Bytes>)>) -> Self {
         let checksum = sum_of_records(&records);
         Self {
             epoch,
@@ -101,7 +101,7 @@ impl SyncCall {
 impl SyncReply {
     /// A reply with its checksum.
     #[must_use]
-    pub fn new(states: Vec<Option<ByteBuf>>) -> Self {
+    pub fn new(states: Vec<Option<Bytes>>) -> Self {
         let checksum = sum_of_states(&states);
         Self { states, checksum }
     }
@@ -113,21 +113,21 @@ impl SyncReply {
     }
 }
 
-fn sum_of_records(records: &[(ByteBuf, Option<ByteBuf>)]) -> u32 {
+fn sum_of_records(records: &[(Bytes, Option<Bytes>)]) -> u32 {
     records.iter().fold(0, |sum, (key, state)| {
         let state = state.as_ref().map_or(&[][..], |state| state);
         crc32c::crc32c_append(crc32c::crc32c_append(sum, key), state)
     })
 }
 
-fn sum_of_states(states: &[Option<ByteBuf>]) -> u32 {
+fn sum_of_states(states: &[Option<Bytes>]) -> u32 {
     let states = states.iter().flatten();
     states.fold(0, |sum, state| crc32c::crc32c_append(sum, state))
 }
 
 /// The digests of a partition's leaves as they travel.
 #[must_use]
-pub fn encode_leaves(leaves: &LeafDigests) -> ByteBuf {
+pub fn encode_leaves(leaves: &LeafDigests) -> Bytes {
     let digests = leaves.as_slice().iter().flat_map(|leaf| leaf.to_be_bytes());
     digests.collect::<Vec<u8>>().into()
 }
@@ -160,14 +160,14 @@ mod tests {
 
     #[test]
     fn a_state_that_changed_on_the_way_is_noticed() {
-        let (key, state) = (ByteBuf::from(*b"key"), ByteBuf::from(*b"state"));
+        let (key, state) = (Bytes::from_static(b"key"), Bytes::from_static(b"state"));
         let mut call = SyncCall::new(5, vec![(key.clone(), None), (key, Some(state.clone()))]);
         assert!(call.is_intact());
-        call.records[1].0[0] ^= 1;
+        call.records[1].0 = Bytes::from_static(b"kez");
         assert!(!call.is_intact());
         let mut reply = SyncReply::new(vec![None, Some(state)]);
         assert!(reply.is_intact());
-        reply.states[0] = Some(ByteBuf::from(*b"more"));
+        reply.states[0] = Some(Bytes::from_static(b"more"));
         assert!(!reply.is_intact());
     }
 
@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(rmp_serde::to_vec_named(&call).unwrap(), roots);
         let call = SyncCall::new(
             5,
-            vec![(ByteBuf::from(*b"key"), Some(ByteBuf::from(*b"s")))],
+            vec![(Bytes::from_static(b"key"), Some(Bytes::from_static(b"s")))],
         );
         let sync = golden(include_str!("../../tests/golden/sync-call-v1.hex"));
         assert_eq!(rmp_serde::to_vec_named(&call).unwrap(), sync);

@@ -1,7 +1,7 @@
 //! Messages of reaping: whether a member allows it, and what an owner is to remove.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use serde_bytes::ByteBuf;
 
 /// Asks a member whether tombstones of some partitions may go.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,7 +29,7 @@ pub struct ReapCall {
     /// The partition's number.
     pub partition: u16,
     /// Keys, and the encoded states on which all owners agree: exactly these are removed.
-    pub records: Vec<(ByteBuf, ByteBuf)>,
+    pub records: Vec<(Bytes, Bytes)>,
 }
 
 /// What an owner has done.

@@ -1,7 +1,7 @@
 //! Messages of a partition's move: pages of records, digests to compare, and the flip.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use serde_bytes::ByteBuf;
 
 /// Asks an owner for the next records of a partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,7 +11,7 @@ pub struct PullCall {
     /// The partition's number.
     pub partition: u16,
     /// The last key of the page before.
-    pub after: Option<ByteBuf>,
+    pub after: Option<Bytes>,
     /// At most so many records.
     pub limit: usize,
 }
@@ -20,7 +20,7 @@ pub struct PullCall {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PullReply {
     /// Keys and encoded states, in key order.
-    pub records: Vec<(ByteBuf, ByteBuf)>,
+    pub records: Vec<(Bytes, Bytes)>,
     /// CRC-32C over keys and states, in order.
     pub checksum: u32,
     /// Whether this is the last page.
@@ -33,7 +33,7 @@ pub struct PullReply {
 impl PullReply {
     /// A page with its checksum.
     #[must_use]
-    pub fn new(records: Vec<(ByteBuf, ByteBuf)>, last: bool) -> Self {
+    pub fn new(records: Vec<(Bytes, Bytes)>, last: bool) -> Self {
         let checksum = checksum(&records);
         Self {
             records,
@@ -46,7 +46,7 @@ impl PullReply {
     /// About what the page weighs.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        let weigh = |(key, state): &(ByteBuf, ByteBuf)| (key.len() + state.len()) as u64;
+        let weigh = |(key, state): &(Bytes, Bytes)| (key.len() + state.len()) as u64;
         self.records.iter().map(weigh).sum()
     }
 
@@ -57,7 +57,7 @@ impl PullReply {
     }
 }
 
-fn checksum(records: &[(ByteBuf, ByteBuf)]) -> u32 {
+fn checksum(records: &[(Bytes, Bytes)]) -> u32 {
     records.iter().fold(0, |sum, (key, state)| {
         crc32c::crc32c_append(crc32c::crc32c_append(sum, key), state)
     })
@@ -110,10 +110,10 @@ mod tests {
 
     #[test]
     fn a_page_that_changed_on_the_way_is_noticed() {
-        let record = (ByteBuf::from(*b"key"), ByteBuf::from(*b"state"));
+        let record = (Bytes::from_static(b"key"), Bytes::from_static(b"state"));
         let mut page = PullReply::new(vec![record], true);
         assert!(page.is_intact());
-        page.records[0].1[0] ^= 1;
+        page.records[0].1 = Bytes::from_static(b"stats");
         assert!(!page.is_intact());
     }
 }

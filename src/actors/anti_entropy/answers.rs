@@ -5,8 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::{Handler, Message, ResponseFuture};
-use bytes::Bytes;
-use serde_bytes::ByteBuf;
 use tokio::time::Instant;
 
 use super::AntiEntropy;
@@ -133,7 +131,7 @@ impl Handler<AnswerKeys> for AntiEntropy {
         }
         let leaves: Vec<Leaf> = call.leaves.into_iter().filter_map(Leaf::new).collect();
         let keys = keys_of(&self.parts.records, partition, &leaves)?;
-        let sent = |(key, digest): (Key, u64)| (ByteBuf::from(key.as_bytes().to_vec()), digest);
+        let sent = |(key, digest): (Key, u64)| (key.as_bytes().clone(), digest);
         Ok(KeysReply {
             keys: keys.into_iter().map(sent).collect(),
         })
@@ -169,19 +167,16 @@ async fn answer_sync(
     };
     let mut given = Vec::with_capacity(call.records.len());
     for (key, state) in call.records {
-        let key = Key::new(Bytes::from(key.into_vec())).or(Err(Fault::Unreachable))?;
+        let key = Key::new(key).or(Err(Fault::Unreachable))?;
         if !holds(&view, key.hash().partition()) {
             return Err(Fault::NotReady);
         }
-        given.push((key, state.map(|state| Bytes::from(state.into_vec()))));
+        given.push((key, state));
     }
     let merged = merging.merge(given, terms).await.map_err(|why| match why {
         MergeError::Refused(fault) => fault,
         MergeError::State(_) => Fault::Unreachable,
         MergeError::GoingDown => Fault::Broken,
     })?;
-    let sent = |state: Bytes| ByteBuf::from(state.to_vec());
-    Ok(SyncReply::new(
-        merged.states.into_iter().map(|s| s.map(sent)).collect(),
-    ))
+    Ok(SyncReply::new(merged.states))
 }

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_bytes::ByteBuf;
 use slog::{debug, info};
 use tokio::time::Instant;
 
@@ -210,7 +209,7 @@ impl Look<'_> {
         let reply: KeysReply = self.exchange("/peer/v1/merkle/keys", &call).await?;
         let mut keys = BTreeMap::new();
         for (key, digest) in reply.keys {
-            let key = Key::new(Bytes::from(key.into_vec())).or(Err(LookError::Damaged))?;
+            let key = Key::new(key).or(Err(LookError::Damaged))?;
             keys.insert(key, digest);
         }
         let ours = keys_of(&self.parts.records, partition, leaves).map_err(LookError::Store)?;
@@ -242,8 +241,7 @@ impl Look<'_> {
         for key in keys.iter().take(SYNC_RECORDS) {
             let ours = self.parts.records.peek(key).map_err(LookError::Store)?;
             bytes += key.as_bytes().len() + ours.as_ref().map_or(0, Bytes::len);
-            let ours = ours.map(|state| ByteBuf::from(state.to_vec()));
-            records.push((ByteBuf::from(key.as_bytes().to_vec()), ours));
+            records.push((key.as_bytes().clone(), ours));
             if bytes >= SYNC_BYTES {
                 break;
             }
@@ -256,10 +254,8 @@ impl Look<'_> {
         if !reply.is_intact() || reply.states.len() != these.len() {
             return Err(LookError::Damaged);
         }
-        let given = these.iter().zip(reply.states).filter_map(|(key, state)| {
-            let state = Bytes::from(state?.into_vec());
-            Some((key.clone(), Some(state)))
-        });
+        let answered = these.iter().cloned().zip(reply.states);
+        let given = answered.filter(|(_, state)| state.is_some());
         let merging = Merging {
             records: self.parts.records.clone(),
             store: self.parts.store.clone(),

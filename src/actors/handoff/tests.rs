@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Serialize;
-use serde_bytes::ByteBuf;
 use tokio::sync::mpsc;
 
 use super::*;
@@ -170,7 +169,7 @@ async fn seed_defect_13_a_pull_gives_exactly_one_partition() {
         let page = giver.send(GivePage(pull(5, after))).await.unwrap().unwrap();
         assert!(page.is_intact() && page.records.len() <= 7);
         after = page.records.last().map(|(key, _)| key.clone());
-        given.extend(page.records.into_iter().map(|(key, _)| key.into_vec()));
+        given.extend(page.records.into_iter().map(|(key, _)| key.to_vec()));
         if page.last {
             break;
         }
@@ -184,7 +183,7 @@ async fn seed_defect_13_a_pull_gives_exactly_one_partition() {
     }
 }
 
-fn pull(epoch: u64, after: Option<ByteBuf>) -> PullCall {
+fn pull(epoch: u64, after: Option<Bytes>) -> PullCall {
     PullCall {
         epoch,
         partition: moving().number(),
@@ -214,7 +213,7 @@ async fn damaged_records_do_not_hide_the_sound_ones_behind_them() {
     engine.commit(damage, Sync::Disk).unwrap();
     let giver = Giver::new(a.records.clone(), a.view.clone(), background()).start();
     let page = giver.send(GivePage(pull(5, None))).await.unwrap().unwrap();
-    let given: Vec<&[u8]> = page.records.iter().map(|(key, _)| key.as_slice()).collect();
+    let given: Vec<&[u8]> = page.records.iter().map(|(key, _)| key.as_ref()).collect();
     assert_eq!(given, [&sound.as_bytes()[..]]);
     assert_eq!(page.damaged, 19, "the owner says what it could not give");
 }
@@ -283,10 +282,7 @@ async fn a_damaged_page_is_not_taken_in() {
     let (mut wire, d) = scripted().await;
     let _done = bring(&d);
     let key = keys(moving(), true).next().unwrap();
-    let record = |body: Vec<u8>| {
-        let key = ByteBuf::from(key.as_bytes().to_vec());
-        PullReply::new(vec![(key, ByteBuf::from(body))], true)
-    };
+    let record = |body: Vec<u8>| PullReply::new(vec![(key.as_bytes().clone(), body.into())], true);
     let mut torn = record(encode_state(&state(&[1])).to_vec());
     torn.checksum ^= 1;
     for page in [torn, record(b"\xc1".to_vec())] {
@@ -304,8 +300,7 @@ async fn p11_an_old_owner_with_damaged_records_does_not_count_as_pulled_from() {
     let (mut wire, d) = scripted().await;
     let _done = bring(&d);
     let key = keys(moving(), true).next().unwrap();
-    let body = ByteBuf::from(encode_state(&state(&[1])).to_vec());
-    let record = (ByteBuf::from(key.as_bytes().to_vec()), body);
+    let record = (key.as_bytes().clone(), encode_state(&state(&[1])));
     let page = PullReply {
         damaged: 1,
         ..PullReply::new(vec![record], true)

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use actix::prelude::{Handler, Message, ResponseFuture};
-use bytes::Bytes;
 
 use super::{Reaper, ReaperParts};
 use crate::actors::ring_view::View;
@@ -72,8 +71,7 @@ impl ReaperParts {
         }
         let mut records = Vec::with_capacity(call.records.len());
         for (key, state) in call.records {
-            let key = Key::new(Bytes::from(key.into_vec())).or(Err(Fault::Unreachable))?;
-            records.push((key, Bytes::from(state.into_vec())));
+            records.push((Key::new(key).or(Err(Fault::Unreachable))?, state));
         }
         let gone = self.store.send(Reap(records)).await;
         let gone = gone.or(Err(Fault::Broken))??;

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_bytes::ByteBuf;
 use slog::{debug, info};
 use tokio::time::Instant;
 
@@ -144,10 +143,8 @@ impl Sweeps {
             background
                 .turn(Kind::Reaping, bytes.sum::<usize>() as u64)
                 .await;
-            let sent = tombstones.iter().map(|(key, state)| {
-                let key = ByteBuf::from(key.as_bytes().to_vec());
-                (key, Some(ByteBuf::from(state.to_vec())))
-            });
+            let sent = (tombstones.iter())
+                .map(|(key, state)| (key.as_bytes().clone(), Some(state.clone())));
             let call = SyncCall::new(ring.epoch, sent.collect());
             let reply: SyncReply = self
                 .parts
@@ -160,7 +157,7 @@ impl Sweeps {
             for ((key, state), theirs) in tombstones.into_iter().zip(reply.states) {
                 match theirs {
                     None => same.push((key, state)),
-                    Some(theirs) => other.push((key, Some(Bytes::from(theirs.into_vec())))),
+                    theirs => other.push((key, theirs)),
                 }
             }
             self.parts.merge(ring, other).await?;
@@ -179,10 +176,9 @@ impl Sweeps {
         due: Records,
     ) -> Result<(), SweepError> {
         let me = self.parts.view.load().me.clone();
-        let sent = due.iter().map(|(key, state)| {
-            let key = ByteBuf::from(key.as_bytes().to_vec());
-            (key, ByteBuf::from(state.to_vec()))
-        });
+        let sent = due
+            .iter()
+            .map(|(key, state)| (key.as_bytes().clone(), state.clone()));
         let call = ReapCall {
             epoch: ring.epoch,
             partition: partition.number(),
