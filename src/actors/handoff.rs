@@ -13,6 +13,7 @@ use futures_util::stream::{self, StreamExt};
 use slog::{Logger, debug, info, warn};
 use tokio::time::{Instant, sleep};
 
+use super::asking::AskError;
 use super::background::Background;
 use super::link::Link;
 use super::local_reader::LocalRecords;
@@ -159,7 +160,10 @@ impl HandoffParts {
                         pulled += 1;
                         whole += usize::from(from.whole);
                     }
-                    Err(error @ (TransferError::Link(_) | TransferError::NotWhole(_))) => {
+                    Err(
+                        error @ (TransferError::Asked(AskError::Link(_))
+                        | TransferError::NotWhole(_)),
+                    ) => {
                         debug!(self.log, "an old owner does not count"; "peer" => %owner,
                             "error" => %error);
                     }
@@ -176,7 +180,7 @@ impl HandoffParts {
             let noted = self.ring_keeper.send(verified).await;
             noted
                 .or(Err(TransferError::NotStored))?
-                .or(Err(TransferError::RingChanged))?;
+                .or(Err(AskError::RingChanged))?;
         }
         // Without N − R + 1 of the old owners, no R of them answer a read any more.
         let needed = owners.len() + 1 - self.quorums.read.clamp(1, owners.len());
@@ -212,7 +216,7 @@ impl HandoffParts {
             partition: partition.number(),
         };
         let flipping = self.pulling();
-        match flipping.call(ring, owner, "/peer/v1/flip", &call).await {
+        match flipping.ask(ring, owner, "/peer/v1/flip", &call).await {
             Ok(FlipReply::Flipped) => true,
             Ok(other) => {
                 warn!(self.log, "an old owner did not flip"; "peer" => %owner, "why" => ?other);

@@ -106,8 +106,7 @@ impl LocalRecords {
     /// # Errors
     /// [`Fault::Broken`] when the engine cannot tell.
     pub fn holds_hints(&self) -> Result<bool, Fault> {
-        let targets = self.engine_said(self.engine.hint_targets())?;
-        Ok(!targets.is_empty())
+        Ok(!self.hint_targets()?.is_empty())
     }
 
     /// At most `limit` records of a partition, in key order, after the given key.

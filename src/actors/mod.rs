@@ -3,6 +3,7 @@
 pub mod admin_handle;
 pub mod admission;
 pub mod anti_entropy;
+pub mod asking;
 pub mod background;
 pub mod damage;
 pub mod deferred;

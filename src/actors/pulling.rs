@@ -8,9 +8,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
+use super::asking::{AskError, ask};
 use super::background::{Background, Kind};
 use super::giver::digest;
-use super::link::{Link, LinkError};
+use super::link::Link;
 use super::local_reader::LocalRecords;
 use super::merging::{MergeError, Merging};
 use super::replica::Terms;
@@ -43,15 +44,9 @@ pub struct Pulling {
 /// Why a partition was not pulled, or not all of it.
 #[derive(Debug, thiserror::Error)]
 pub enum TransferError {
-    /// The owner did not answer.
+    /// The owner gave no answer that makes sense.
     #[error(transparent)]
-    Link(#[from] LinkError),
-    /// Another ring is in force.
-    #[error("the ring has changed")]
-    RingChanged,
-    /// What came is not what was sent.
-    #[error("an answer was damaged on the way")]
-    Damaged,
+    Asked(#[from] AskError),
     /// What it has, it gave.
     #[error("the owner holds {0} damaged records, which it cannot give")]
     NotWhole(usize),
@@ -81,11 +76,7 @@ impl Pulling {
         loop {
             let missing = self.pull_once(ring, partition, owner).await?;
             self.background.turn(Kind::Transfers, FIRST_COST).await;
-            let call = PartitionCall {
-                epoch: ring.epoch,
-                partition: partition.number(),
-            };
-            let theirs: DigestReply = self.call(ring, owner, "/peer/v1/digest", &call).await?;
+            let theirs = self.digest_of(ring, partition, owner).await?;
             // Equal digests, or a whole pass in which every record was here already: another
             // owner, or a write under way, may have given this node more than that one has.
             if self.agrees(partition, &theirs)? || missing == 0 {
@@ -112,12 +103,12 @@ impl Pulling {
         ring: &Ring,
         partition: Partition,
         owner: &NodeId,
-    ) -> Result<DigestReply, TransferError> {
+    ) -> Result<DigestReply, AskError> {
         let call = PartitionCall {
             epoch: ring.epoch,
             partition: partition.number(),
         };
-        self.call(ring, owner, "/peer/v1/digest", &call).await
+        self.ask(ring, owner, "/peer/v1/digest", &call).await
     }
 
     /// One pass over the owner's records; gives how many had something new. An owner with damaged
@@ -137,9 +128,9 @@ impl Pulling {
                 after: after.take(),
                 limit: PAGE_RECORDS,
             };
-            let page: PullReply = self.call(ring, owner, "/peer/v1/pull", &call).await?;
+            let page: PullReply = self.ask(ring, owner, "/peer/v1/pull", &call).await?;
             if !page.is_intact() {
-                return Err(TransferError::Damaged);
+                return Err(AskError::Damaged.into());
             }
             cost = page.bytes();
             damaged += page.damaged;
@@ -164,7 +155,7 @@ impl Pulling {
         };
         let mut given = Vec::with_capacity(page.records.len());
         for (key, state) in page.records {
-            let key = Key::new(key).or(Err(TransferError::Damaged))?;
+            let key = Key::new(key).or(Err(AskError::Damaged))?;
             given.push((key, Some(state)));
         }
         let merging = Merging {
@@ -174,17 +165,13 @@ impl Pulling {
         Ok(merging.merge(given, terms).await?.missing)
     }
 
-    pub(super) async fn call<T: Serialize, R: DeserializeOwned>(
+    pub(super) async fn ask<Q: Serialize, A: DeserializeOwned>(
         &self,
         ring: &Ring,
         owner: &NodeId,
         path: &str,
-        call: &T,
-    ) -> Result<R, TransferError> {
-        let member = ring.member(owner).ok_or(TransferError::RingChanged)?;
-        let body = rmp_serde::to_vec_named(call).or(Err(TransferError::Damaged))?;
-        let (peer, cluster) = (&member.addresses.peer, Some(ring.cluster));
-        let answer = self.link.post(peer, path, body, cluster, CALL_TIME).await?;
-        rmp_serde::from_slice(&answer).or(Err(TransferError::Damaged))
+        question: &Q,
+    ) -> Result<A, AskError> {
+        ask(&self.link, (ring, owner), path, question, CALL_TIME).await
     }
 }

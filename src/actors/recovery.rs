@@ -18,6 +18,7 @@ use futures_util::stream::{self, StreamExt};
 use slog::{Logger, debug, info};
 use tokio::time::{Instant, sleep};
 
+use super::asking::AskError;
 use super::pulling::{Pulling, TransferError};
 use super::ring_keeper::{Discarded, KeeperError, Recovered, RingKeeper};
 use super::ring_view::RingView;
@@ -127,7 +128,9 @@ impl RecoveryParts {
                     pulled += 1;
                     whole += usize::from(is_whole);
                 }
-                Err(error @ (TransferError::Link(_) | TransferError::NotWhole(_))) => {
+                Err(
+                    error @ (TransferError::Asked(AskError::Link(_)) | TransferError::NotWhole(_)),
+                ) => {
                     debug!(self.log, "an owner does not count"; "peer" => %owner,
                         "error" => %error);
                 }

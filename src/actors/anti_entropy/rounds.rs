@@ -13,8 +13,8 @@ use tokio::time::Instant;
 
 use super::answers::keys_of;
 use super::{EntropyParts, EntropyStatus, PairStatus};
+use crate::actors::asking::{AskError, ask};
 use crate::actors::background::Kind;
-use crate::actors::link::LinkError;
 use crate::actors::merging::{MergeError, Merging};
 use crate::actors::replica::Terms;
 use crate::actors::store_keeper::{GetLeaves, GetRoots, RebuildDigests};
@@ -60,13 +60,9 @@ struct Look<'a> {
 #[derive(Debug, thiserror::Error)]
 enum LookError {
     #[error(transparent)]
-    Link(#[from] LinkError),
+    Asked(#[from] AskError),
     #[error(transparent)]
     Merge(#[from] MergeError),
-    #[error("the ring has changed")]
-    RingChanged,
-    #[error("an answer was damaged on the way")]
-    Damaged,
     #[error("this node's own store does not answer: {0:?}")]
     Store(Fault),
 }
@@ -161,7 +157,7 @@ impl Look<'_> {
         if call.roots.is_empty() {
             return Ok(());
         }
-        let reply: RootsReply = self.call("/peer/v1/merkle/roots", &call).await?;
+        let reply: RootsReply = self.ask("/peer/v1/merkle/roots", &call).await?;
         let set = |numbers: &[u16]| -> BTreeSet<Partition> {
             numbers.iter().filter_map(|n| Partition::new(*n)).collect()
         };
@@ -185,8 +181,8 @@ impl Look<'_> {
         };
         let reply: LeavesReply = self.exchange("/peer/v1/merkle/leaves", &call).await?;
         for (number, theirs) in reply.leaves {
-            let partition = Partition::new(number).ok_or(LookError::Damaged)?;
-            let theirs = decode_leaves(&theirs).ok_or(LookError::Damaged)?;
+            let partition = Partition::new(number).ok_or(AskError::Damaged)?;
+            let theirs = decode_leaves(&theirs).ok_or(AskError::Damaged)?;
             let ours = self.parts.store.send(GetLeaves(partition)).await;
             let Some(ours) = ours.or(Err(LookError::Store(Fault::Broken)))? else {
                 continue;
@@ -209,7 +205,7 @@ impl Look<'_> {
         let reply: KeysReply = self.exchange("/peer/v1/merkle/keys", &call).await?;
         let mut keys = BTreeMap::new();
         for (key, digest) in reply.keys {
-            let key = Key::new(key).or(Err(LookError::Damaged))?;
+            let key = Key::new(key).or(Err(AskError::Damaged))?;
             keys.insert(key, digest);
         }
         let ours = keys_of(&self.parts.records, partition, leaves).map_err(LookError::Store)?;
@@ -252,7 +248,7 @@ impl Look<'_> {
         let call = SyncCall::new(self.ring.epoch, records);
         let reply: SyncReply = self.exchange("/peer/v1/merkle/sync", &call).await?;
         if !reply.is_intact() || reply.states.len() != these.len() {
-            return Err(LookError::Damaged);
+            return Err(AskError::Damaged.into());
         }
         let answered = these.iter().cloned().zip(reply.states);
         let given = answered.filter(|(_, state)| state.is_some());
@@ -274,25 +270,21 @@ impl Look<'_> {
     }
 
     /// A call that is made only because something differs.
-    async fn exchange<T: Serialize, R: DeserializeOwned>(
+    async fn exchange<Q: Serialize, A: DeserializeOwned>(
         &mut self,
         path: &str,
-        call: &T,
-    ) -> Result<R, LookError> {
+        question: &Q,
+    ) -> Result<A, AskError> {
         *self.exchanges += 1;
-        self.call(path, call).await
+        self.ask(path, question).await
     }
 
-    async fn call<T: Serialize, R: DeserializeOwned>(
+    async fn ask<Q: Serialize, A: DeserializeOwned>(
         &self,
         path: &str,
-        call: &T,
-    ) -> Result<R, LookError> {
-        let member = self.ring.member(self.peer).ok_or(LookError::RingChanged)?;
-        let body = rmp_serde::to_vec_named(call).or(Err(LookError::Damaged))?;
-        let (peer, cluster) = (&member.addresses.peer, Some(self.ring.cluster));
-        let link = &self.parts.link;
-        let answer = link.post(peer, path, body, cluster, CALL_TIME).await?;
-        rmp_serde::from_slice(&answer).or(Err(LookError::Damaged))
+        question: &Q,
+    ) -> Result<A, AskError> {
+        let to = (self.ring, self.peer);
+        ask(&self.parts.link, to, path, question, CALL_TIME).await
     }
 }

@@ -13,8 +13,8 @@ use tokio::time::Instant;
 
 use super::answers::is_leftover;
 use super::{ReaperParts, ReapingStatus};
+use crate::actors::asking::{AskError, ask};
 use crate::actors::background::Kind;
-use crate::actors::link::LinkError;
 use crate::actors::merging::{MergeError, Merging};
 use crate::actors::replica::Terms;
 use crate::actors::ring_view::View;
@@ -46,13 +46,11 @@ pub(super) struct Sweeps {
 #[derive(Debug, thiserror::Error)]
 enum SweepError {
     #[error(transparent)]
-    Link(#[from] LinkError),
+    Asked(#[from] AskError),
     #[error(transparent)]
     Merge(#[from] MergeError),
     #[error("{0:?}")]
     Blocked(Blocked),
-    #[error("an answer was damaged on the way")]
-    Damaged,
     #[error("this node's own store does not answer: {0:?}")]
     Store(Fault),
 }
@@ -148,10 +146,10 @@ impl Sweeps {
             let call = SyncCall::new(ring.epoch, sent.collect());
             let reply: SyncReply = self
                 .parts
-                .call(ring, owner, "/peer/v1/merkle/sync", &call)
+                .ask(ring, owner, "/peer/v1/merkle/sync", &call)
                 .await?;
             if !reply.is_intact() || reply.states.len() != tombstones.len() {
-                return Err(SweepError::Damaged);
+                return Err(AskError::Damaged.into());
             }
             let (mut same, mut other) = (Records::new(), Vec::new());
             for ((key, state), theirs) in tombstones.into_iter().zip(reply.states) {
@@ -185,7 +183,7 @@ impl Sweeps {
             records: sent.collect(),
         };
         for owner in owners.iter().filter(|id| **id != me) {
-            let reply: ReapReply = self.parts.call(ring, owner, "/peer/v1/reap", &call).await?;
+            let reply: ReapReply = self.parts.ask(ring, owner, "/peer/v1/reap", &call).await?;
             debug!(self.parts.log, "an owner forgot deletes"; "quorate.peer" => %owner,
                 "quorate.keys" => reply.gone);
         }
@@ -255,27 +253,20 @@ impl ReaperParts {
                 let leftovers = left.then_some(partition).into_iter().collect();
                 return (member.id.clone(), Some(Word { steady, leftovers }));
             }
-            let said = self.call(ring, &member.id, "/peer/v1/steady", &call).await;
+            let said = self.ask(ring, &member.id, "/peer/v1/steady", &call).await;
             (member.id.clone(), said.ok().map(word))
         });
         join_all(asked).await.into_iter().collect()
     }
 
-    async fn call<T: Serialize, R: DeserializeOwned>(
+    async fn ask<Q: Serialize, A: DeserializeOwned>(
         &self,
         ring: &Ring,
-        peer: &NodeId,
+        member: &NodeId,
         path: &str,
-        call: &T,
-    ) -> Result<R, SweepError> {
-        let member = ring.member(peer).ok_or(SweepError::Damaged)?;
-        let body = rmp_serde::to_vec_named(call).or(Err(SweepError::Damaged))?;
-        let (address, cluster) = (&member.addresses.peer, Some(ring.cluster));
-        let answer = self
-            .link
-            .post(address, path, body, cluster, CALL_TIME)
-            .await?;
-        rmp_serde::from_slice(&answer).or(Err(SweepError::Damaged))
+        question: &Q,
+    ) -> Result<A, AskError> {
+        ask(&self.link, (ring, member), path, question, CALL_TIME).await
     }
 }
 
