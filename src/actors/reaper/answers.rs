@@ -22,30 +22,22 @@ pub struct AnswerSteady(pub SteadyCall);
 #[rtype(result = "Result<ReapReply, Fault>")]
 pub struct AnswerReap(pub ReapCall);
 
-/// Whether this node has values of a partition that it does not own, left from before a move; one
-/// whose digests are not built may have some.
-pub(super) fn is_leftover(view: &View, partition: Partition, root: Option<Digest>) -> bool {
-    !view.shares(partition, &view.me) && root != Some(Digest::default())
-}
-
 impl Handler<AnswerSteady> for Reaper {
     type Result = ResponseFuture<Result<SteadyReply, Fault>>;
 
     fn handle(&mut self, AnswerSteady(call): AnswerSteady, _: &mut Self::Context) -> Self::Result {
-        let (view, store) = (self.parts.view.load(), self.parts.store.clone());
+        let (parts, view) = (self.parts.clone(), self.parts.view.load());
         let steady_ms = u64::try_from(self.steady().as_millis()).unwrap_or(u64::MAX);
         Box::pin(async move {
             view.check_epoch(call.epoch)?;
-            let roots = store.send(GetRoots).await.or(Err(Fault::Broken))?;
-            let mut leftovers = Vec::new();
-            for number in call.partitions {
-                let partition = Partition::new(number).ok_or(Fault::NotOwner)?;
-                let root = roots.get(partition.index()).copied().flatten();
-                leftovers.extend(is_leftover(&view, partition, root).then_some(number));
-            }
+            let partitions = call.partitions.into_iter().map(Partition::new);
+            let partitions: Option<Vec<Partition>> = partitions.collect();
+            let left = parts
+                .leftovers(&view, &partitions.ok_or(Fault::NotOwner)?)
+                .await?;
             Ok(SteadyReply {
                 steady_ms,
-                leftovers,
+                leftovers: left.into_iter().map(Partition::number).collect(),
             })
         })
     }
@@ -61,6 +53,21 @@ impl Handler<AnswerReap> for Reaper {
 }
 
 impl ReaperParts {
+    /// Of these partitions those of which this node has values without owning them, left from before
+    /// a move; one whose digests are not built may have some.
+    pub(super) async fn leftovers(
+        &self,
+        view: &View,
+        partitions: &[Partition],
+    ) -> Result<Vec<Partition>, Fault> {
+        let roots = self.store.send(GetRoots).await.or(Err(Fault::Broken))?;
+        let root = |partition: &Partition| roots.get(partition.index()).copied().flatten();
+        let left = partitions
+            .iter()
+            .filter(|p| !view.shares(**p, &view.me) && root(p) != Some(Digest::default()));
+        Ok(left.copied().collect())
+    }
+
     /// Only at the epoch and in the steadiness in which all agreed.
     async fn reap(&self, call: ReapCall, steady: Duration) -> Result<ReapReply, Fault> {
         let view = self.view.load();

@@ -11,14 +11,13 @@ use serde::de::DeserializeOwned;
 use slog::{debug, info};
 use tokio::time::Instant;
 
-use super::answers::is_leftover;
 use super::{ReaperParts, ReapingStatus};
 use crate::actors::asking::{AskError, ask};
 use crate::actors::background::Kind;
 use crate::actors::merging::{MergeError, Merging};
 use crate::actors::replica::Terms;
 use crate::actors::ring_view::View;
-use crate::actors::store_keeper::{GetRoots, Reap};
+use crate::actors::store_keeper::{GetStatus, Reap};
 use crate::dynamo::key::{Key, Partition};
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::quorum::Fault;
@@ -72,7 +71,11 @@ impl Sweeps {
     pub(super) async fn sweep(&mut self, steady: Duration) -> ReapingStatus {
         let view = self.parts.view.load();
         let mut blocked = BTreeMap::new();
-        if let Some(ring) = view.ring.clone() {
+        // To find them takes a look at every record, which is too much for finding none.
+        let held = self.parts.store.send(GetStatus).await;
+        if held.is_ok_and(|store| store.tombstones == 0) {
+            self.candidates = Candidates::default();
+        } else if let Some(ring) = view.ring.clone() {
             let owned = |p: &Partition| ring.placement(*p).owners.contains(&view.me);
             for partition in Partition::all().filter(owned) {
                 if let Err(why) = self.sweep_one(&view, &ring, partition, steady).await {
@@ -247,11 +250,9 @@ impl ReaperParts {
         };
         let asked = ring.members.iter().map(|member| async {
             if member.id == view.me {
-                let root = self.store.send(GetRoots).await.ok();
-                let root = root.and_then(|roots| roots.get(partition.index()).copied());
-                let left = is_leftover(view, partition, root.flatten());
-                let leftovers = left.then_some(partition).into_iter().collect();
-                return (member.id.clone(), Some(Word { steady, leftovers }));
+                let left = self.leftovers(view, &[partition]).await.ok();
+                let own = left.map(|leftovers| Word { steady, leftovers });
+                return (member.id.clone(), own);
             }
             let said = self.ask(ring, &member.id, "/peer/v1/steady", &call).await;
             (member.id.clone(), said.ok().map(word))
