@@ -16,8 +16,8 @@ mod work;
 pub use discard::{Discard, DiscardHints};
 pub use reap::Reap;
 pub use status::{GetStatus, StoreStatus};
-pub(super) use upkeep::live_digest;
-pub use upkeep::{GetLeaves, GetRoots, RebuildDigests};
+pub(super) use upkeep::record_mark;
+pub use upkeep::{GetLeaves, GetRoots, GetValues, RebuildDigests};
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -7,7 +7,7 @@
 
 mod tree;
 
-pub use tree::{NOTHING, Tree};
+pub use tree::{Mark, Tree};
 
 use std::hash::Hasher;
 

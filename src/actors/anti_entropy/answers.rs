@@ -12,9 +12,9 @@ use crate::actors::local_reader::LocalRecords;
 use crate::actors::merging::{MergeError, Merging};
 use crate::actors::replica::Terms;
 use crate::actors::ring_view::View;
-use crate::actors::store_keeper::{GetLeaves, GetRoots, live_digest};
+use crate::actors::store_keeper::{GetLeaves, GetRoots, record_mark};
 use crate::dynamo::key::{Key, Partition};
-use crate::dynamo::merkle::{Leaf, NOTHING};
+use crate::dynamo::merkle::{Leaf, Mark};
 use crate::dynamo::quorum::Fault;
 use crate::dynamo::ring::OwnerSet;
 use crate::wire::entropy::{
@@ -52,7 +52,7 @@ fn holds(view: &View, partition: Partition) -> bool {
     view.shares(partition, &view.me)
 }
 
-/// The keys with a value in some leaves of a partition, and their record digests.
+/// The keys with a record in some leaves of a partition, and their record digests.
 pub(super) fn keys_of(
     records: &LocalRecords,
     partition: Partition,
@@ -64,8 +64,8 @@ pub(super) fn keys_of(
         let page = records.scan(partition, after.as_ref(), PAGE)?;
         for (key, state) in page.entries {
             if leaves.contains(&Leaf::of(key.hash())) {
-                let digest = live_digest(&key, &state);
-                keys.extend((digest != NOTHING).then_some((key, digest)));
+                let mark = record_mark(&key, &state);
+                keys.extend((mark != Mark::NOTHING).then_some((key, mark.digest)));
             }
         }
         after = page.next_after;

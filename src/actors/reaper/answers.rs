@@ -6,9 +6,8 @@ use actix::prelude::{Handler, Message, ResponseFuture};
 
 use super::{Reaper, ReaperParts};
 use crate::actors::ring_view::View;
-use crate::actors::store_keeper::{GetRoots, Reap};
+use crate::actors::store_keeper::{GetValues, Reap};
 use crate::dynamo::key::{Key, Partition};
-use crate::dynamo::merkle::Digest;
 use crate::dynamo::quorum::Fault;
 use crate::wire::reaping::{ReapCall, ReapReply, SteadyCall, SteadyReply};
 
@@ -54,17 +53,17 @@ impl Handler<AnswerReap> for Reaper {
 
 impl ReaperParts {
     /// Of these partitions those of which this node has values without owning them, left from before
-    /// a move; one whose digests are not built may have some.
+    /// a move; one that is not counted yet may have some. A delete that is left does no harm.
     pub(super) async fn leftovers(
         &self,
         view: &View,
         partitions: &[Partition],
     ) -> Result<Vec<Partition>, Fault> {
-        let roots = self.store.send(GetRoots).await.or(Err(Fault::Broken))?;
-        let root = |partition: &Partition| roots.get(partition.index()).copied().flatten();
+        let values = self.store.send(GetValues).await.or(Err(Fault::Broken))?;
+        let of = |partition: &Partition| values.get(partition.index()).copied().flatten();
         let left = partitions
             .iter()
-            .filter(|p| !view.shares(**p, &view.me) && root(p) != Some(Digest::default()));
+            .filter(|p| !view.shares(**p, &view.me) && of(p) != Some(0));
         Ok(left.copied().collect())
     }
 

@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use super::StoreKeeper;
 use super::store::{Place, Store};
+use super::upkeep::Redigest;
 use crate::dynamo::key::Key;
 use crate::dynamo::quorum::Fault;
 use crate::storage::{Change, EngineError, Presence};
@@ -17,14 +18,18 @@ pub struct Reap(pub Vec<(Key, Bytes)>);
 
 impl Store {
     fn reap(&mut self, records: Vec<(Key, Bytes)>) -> Result<u64, EngineError> {
-        let (mut gone, mut counts, mut changes) = (0, self.counts, Vec::new());
+        let (mut gone, mut counts) = (0, self.counts);
+        let (mut changes, mut digests) = (Vec::new(), Vec::new());
         for (key, state) in records {
             let held = self.load(&Place::Record, &key)?;
             let absent = held.was == Presence::Absent && !held.damaged;
-            let exact = held.was == Presence::Deleted && held.before == Some(state);
+            let exact = held.was == Presence::Deleted && held.before.as_ref() == Some(&state);
             gone += u64::from(absent || exact);
             if exact {
                 counts.shift(Presence::Deleted, Presence::Absent);
+                let before = ((Presence::Deleted, Some(state)), false);
+                let is = (Presence::Absent, &Bytes::new());
+                digests.extend(Redigest::of(&self.tree, &key, before, is));
                 changes.push(Change::Remove(key.hash().partition(), key));
             }
         }
@@ -32,6 +37,9 @@ impl Store {
             changes.push(counts.change());
             self.commit_synced(changes)?;
             self.counts = counts;
+            for digest in digests {
+                digest.apply(&mut self.tree);
+            }
         }
         Ok(gone)
     }

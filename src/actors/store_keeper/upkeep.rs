@@ -8,9 +8,9 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::StoreKeeper;
-use super::store::Store;
+use super::store::{Store, presence};
 use crate::dynamo::key::{Key, PARTITIONS, Partition};
-use crate::dynamo::merkle::{Digest, LeafDigests, NOTHING, Tree, record_digest};
+use crate::dynamo::merkle::{Digest, LeafDigests, Mark, Tree, record_digest};
 use crate::storage::{EngineError, Presence};
 use crate::wire::record::decode_record;
 use crate::wire::state::decode_state;
@@ -26,6 +26,12 @@ const PAGE: usize = 16;
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Vec<Option<Digest>>")]
 pub struct GetRoots;
+
+/// Asks how many records of every partition have a value, in order; `None` where that is not
+/// counted yet.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Vec<Option<u64>>")]
+pub struct GetValues;
 
 /// Asks for the digests of a partition's leaves; `None` if they are not built yet.
 #[derive(Debug, Clone, Copy, Message)]
@@ -44,7 +50,7 @@ struct Slice;
 
 /// What one changed record changes in the digests.
 pub(super) enum Redigest {
-    Replace { key: Key, old: u64, new: u64 },
+    Replace { key: Key, old: Mark, new: Mark },
     Forget(Partition),
 }
 
@@ -64,8 +70,10 @@ impl Redigest {
         }
         tree.covers(key).then(|| Self::Replace {
             key: key.clone(),
-            old: before.1.map_or(NOTHING, |old| digest(key, before.0, &old)),
-            new: digest(key, is, state),
+            old: before
+                .1
+                .map_or(Mark::NOTHING, |old| mark(key, before.0, &old)),
+            new: mark(key, is, state),
         })
     }
 
@@ -77,10 +85,13 @@ impl Redigest {
     }
 }
 
-fn digest(key: &Key, presence: Presence, state: &Bytes) -> u64 {
+fn mark(key: &Key, presence: Presence, state: &Bytes) -> Mark {
     match presence {
-        Presence::Live => record_digest(key.as_bytes(), state),
-        Presence::Absent | Presence::Deleted => NOTHING,
+        Presence::Absent => Mark::NOTHING,
+        Presence::Live | Presence::Deleted => Mark {
+            digest: record_digest(key.as_bytes(), state),
+            has_value: presence == Presence::Live,
+        },
     }
 }
 
@@ -96,7 +107,7 @@ impl Store {
                 Err(error @ (EngineError::Full | EngineError::Broken(_))) => return Err(error),
             };
             let last = found.len() < PAGE;
-            let page: Vec<(Key, u64)> = found.into_iter().map(|e| self.digested(e)).collect();
+            let page: Vec<(Key, Mark)> = found.into_iter().map(|e| self.marked(e)).collect();
             self.tree.build(partition, &page, last);
             if Instant::now() >= until {
                 break;
@@ -106,24 +117,24 @@ impl Store {
     }
 
     /// A damaged record counts as missing, so that it is repaired.
-    fn digested(&mut self, (key, record): (Key, Bytes)) -> (Key, u64) {
-        let digest = match decode_record(record) {
-            Ok(record) => live_digest(&key, &record.state),
+    fn marked(&mut self, (key, record): (Key, Bytes)) -> (Key, Mark) {
+        let mark = match decode_record(record) {
+            Ok(record) => record_mark(&key, &record.state),
             Err(why) => {
                 self.records.note_damage(&key, &why);
                 self.recent.forget();
-                NOTHING
+                Mark::NOTHING
             }
         };
-        (key, digest)
+        (key, mark)
     }
 }
 
-/// The record digest of an encoded state; [`NOTHING`] if it has no value, or cannot be read.
-pub(in crate::actors) fn live_digest(key: &Key, state: &Bytes) -> u64 {
+/// What stands for a key with this encoded state in the digests; nothing if it cannot be read.
+pub(in crate::actors) fn record_mark(key: &Key, state: &Bytes) -> Mark {
     match decode_state(state) {
-        Ok(decoded) if decoded.is_live() => record_digest(key.as_bytes(), state),
-        Ok(_) | Err(_) => NOTHING,
+        Ok(decoded) => mark(key, presence(&decoded), state),
+        Err(_unreadable) => Mark::NOTHING,
     }
 }
 
@@ -160,6 +171,15 @@ impl Handler<GetRoots> for StoreKeeper {
         let mut roots = Vec::with_capacity(usize::from(PARTITIONS));
         roots.extend(Partition::all().map(|partition| self.store.tree.root(partition)));
         MessageResult(roots)
+    }
+}
+
+impl Handler<GetValues> for StoreKeeper {
+    type Result = MessageResult<GetValues>;
+
+    fn handle(&mut self, _: GetValues, _: &mut Context<Self>) -> Self::Result {
+        let tree = &self.store.tree;
+        MessageResult(Partition::all().map(|p| tree.values(p)).collect())
     }
 }
 

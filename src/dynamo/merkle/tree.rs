@@ -8,9 +8,24 @@
 use super::{Digest, LeafDigests};
 use crate::dynamo::key::{Key, PARTITIONS, Partition};
 
-/// What stands for a key that is not in the digests: absent, or only a delete. Deletes are left
-/// out because owners reap them at different moments.
-pub const NOTHING: u64 = 0;
+/// What stands for one key: its record's digest, and whether the record has a value. A record that
+/// is only a delete is in the digests like any other, so that owners come to agree on it at once:
+/// they forget it within one and the same sweep, which is over before anybody looks twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// See [`record_digest`](super::record_digest); 0 for no record.
+    pub digest: u64,
+    /// Whether there is more than a delete.
+    pub has_value: bool,
+}
+
+impl Mark {
+    /// Of a key without a record.
+    pub const NOTHING: Self = Self {
+        digest: 0,
+        has_value: false,
+    };
+}
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -26,6 +41,8 @@ pub struct Tree {
 struct Part {
     seen: Seen,
     root: Digest,
+    /// How many of the records have a value.
+    values: u64,
     /// Made with the first record.
     leaves: Option<LeafDigests>,
 }
@@ -61,11 +78,14 @@ impl Tree {
         }
     }
 
-    /// Takes the key's old record digest out and puts its new one in; either may be [`NOTHING`].
-    /// Does nothing for a key that the scan has yet to meet.
-    pub fn replace(&mut self, key: &Key, old: u64, new: u64) {
+    /// Takes the key's old mark out and puts its new one in. Does nothing for a key that the scan
+    /// has yet to meet.
+    pub fn replace(&mut self, key: &Key, old: Mark, new: Mark) {
         if self.covers(key) {
-            self.part_mut(key.hash().partition()).toggle(key, old ^ new);
+            let part = self.part_mut(key.hash().partition());
+            part.toggle(key, old.digest ^ new.digest);
+            part.values = part.values.saturating_sub(old.has_value.into());
+            part.values += u64::from(new.has_value);
         }
     }
 
@@ -84,12 +104,13 @@ impl Tree {
         }
     }
 
-    /// Takes in the next records of a partition, in key order, as they are now: each key with its
-    /// record digest, or [`NOTHING`]. `last` says that no more follow.
-    pub fn build(&mut self, partition: Partition, page: &[(Key, u64)], last: bool) {
+    /// Takes in the next records of a partition, in key order, as they are now. `last` says that
+    /// no more follow.
+    pub fn build(&mut self, partition: Partition, page: &[(Key, Mark)], last: bool) {
         let part = self.part_mut(partition);
-        for (key, digest) in page {
-            part.toggle(key, *digest);
+        for (key, mark) in page {
+            part.toggle(key, mark.digest);
+            part.values += u64::from(mark.has_value);
         }
         let seen = match page.last() {
             _ if last => Seen::Whole,
@@ -111,6 +132,13 @@ impl Tree {
     pub fn root(&self, partition: Partition) -> Option<Digest> {
         let part = self.part(partition);
         (part.seen == Seen::Whole).then_some(part.root)
+    }
+
+    /// How many of the partition's records have a value; `None` until it is built.
+    #[must_use]
+    pub fn values(&self, partition: Partition) -> Option<u64> {
+        self.root(partition)?;
+        Some(self.part(partition).values)
     }
 
     /// The digests of the partition's leaves; `None` until it is built.
@@ -139,7 +167,7 @@ impl Tree {
 
 impl Part {
     fn toggle(&mut self, key: &Key, digest: u64) {
-        if digest != NOTHING {
+        if digest != 0 {
             self.root.toggle(digest);
             let leaves = self.leaves.get_or_insert_default();
             leaves.toggle(key.hash(), digest);
@@ -157,7 +185,7 @@ mod tests {
     use super::*;
     use crate::dynamo::merkle::record_digest;
 
-    type Store = BTreeMap<(Partition, Key), u64>;
+    type Store = BTreeMap<(Partition, Key), Mark>;
 
     fn key(n: u8) -> Key {
         Key::new(Bytes::from(format!("key{n}"))).unwrap()
@@ -166,7 +194,7 @@ mod tests {
     /// One step of a store's life.
     #[derive(Debug, Clone)]
     enum Step {
-        /// A key gets another record, or [`NOTHING`].
+        /// A key gets another record: none, only a delete, or one of two values.
         Write(u8, u8),
         /// The scan goes on for so many records.
         Build(usize),
@@ -185,11 +213,14 @@ mod tests {
     fn write(store: &mut Store, tree: &mut Tree, n: u8, value: u8) {
         let key = key(n);
         let new = match value {
-            0 => NOTHING,
-            value => record_digest(key.as_bytes(), &[value]),
+            0 => Mark::NOTHING,
+            value => Mark {
+                digest: record_digest(key.as_bytes(), &[value]),
+                has_value: value > 1,
+            },
         };
         let place = (key.hash().partition(), key.clone());
-        let old = store.insert(place, new).unwrap_or(NOTHING);
+        let old = store.insert(place, new).unwrap_or(Mark::NOTHING);
         tree.replace(&key, old, new);
     }
 
@@ -201,9 +232,9 @@ mod tests {
         let rest = store.iter().filter(|((p, key), _)| {
             *p == partition && after.as_ref().is_none_or(|after| key > after)
         });
-        let page: Vec<(Key, u64)> = rest
+        let page: Vec<(Key, Mark)> = rest
             .take(limit)
-            .map(|((_, k), d)| (k.clone(), *d))
+            .map(|((_, k), mark)| (k.clone(), *mark))
             .collect();
         tree.build(partition, &page, page.len() < limit);
         true
@@ -236,6 +267,7 @@ mod tests {
             for partition in Partition::all() {
                 prop_assert_eq!(tree.root(partition), scratch.root(partition));
                 prop_assert_eq!(tree.leaves(partition), scratch.leaves(partition));
+                prop_assert_eq!(tree.values(partition), scratch.values(partition));
                 let leaves = tree.leaves(partition).unwrap();
                 prop_assert_eq!(Some(leaves.root()), tree.root(partition));
             }
@@ -260,13 +292,18 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_is_only_a_delete_is_not_in_the_digests() {
+    fn a_record_that_is_only_a_delete_is_in_the_digests_and_has_no_value() {
         let (mut store, mut tree) = (Store::new(), from_scratch(&Store::new()));
-        let before = tree.clone();
-        for value in [1, 2, 0] {
+        let (empty, partition) = (tree.clone(), key(7).hash().partition());
+        let mut roots = Vec::new();
+        for (value, values) in [(2, 1), (1, 0), (3, 1), (1, 0)] {
             write(&mut store, &mut tree, 7, value);
+            assert_eq!(tree.values(partition), Some(values), "{value}");
+            roots.push(tree.root(partition));
         }
-        let partition = key(7).hash().partition();
-        assert_eq!(tree.root(partition), before.root(partition));
+        assert!(!roots.contains(&empty.root(partition)));
+        assert_eq!(roots[1], roots[3], "the same delete");
+        write(&mut store, &mut tree, 7, 0);
+        assert_eq!(tree.root(partition), empty.root(partition));
     }
 }
