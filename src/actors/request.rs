@@ -100,3 +100,21 @@ pub enum Failure {
     /// The disks of too many owners are full.
     StorageFull(Applied),
 }
+
+impl Failure {
+    /// Whether it tells its client that nothing was done, and nothing ever will be.
+    #[must_use]
+    pub fn says_not_applied(&self) -> bool {
+        match self {
+            Self::AlreadyExists(..)
+            | Self::NotFound(..)
+            | Self::TooManySiblings(..)
+            | Self::RequestReused
+            | Self::Overloaded
+            | Self::NotServing => true,
+            Self::QuorumNotMet(_, applied)
+            | Self::DeadlineExceeded(applied)
+            | Self::StorageFull(applied) => *applied == Applied::No,
+        }
+    }
+}

@@ -444,7 +444,13 @@ impl WriteCoordinator {
         }
     }
 
+    /// One owner's refusal says nothing of what another one may have done, unheard.
     fn fail(&mut self, failure: Failure, ctx: &mut Context<Self>) {
+        let failure = if self.doubtful && failure.says_not_applied() {
+            Failure::QuorumNotMet(self.quorum.shortfall(), Applied::Unknown)
+        } else {
+            failure
+        };
         self.answer(Err(failure));
         if self.open == 0 {
             ctx.stop();

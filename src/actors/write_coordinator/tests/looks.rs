@@ -265,3 +265,34 @@ async fn one_sibling_too_many_is_told_with_what_a_quorum_has_to_merge() {
         stage.assert_quiet();
     }
 }
+
+/// Before: a create whose first minter fell silent was answered 409 when the second one knew of
+/// another value; its own came to light later all the same.
+#[actix::test]
+async fn p6_a_refusal_after_a_mint_that_may_have_happened_leaves_the_outcome_unknown() {
+    let held = || encode_state(&state(&[8]));
+    let rows = [
+        (WriteKind::Create, MintReply::AlreadyExists(held())),
+        (WriteKind::Delete, MintReply::NothingToDelete(held())),
+        (WriteKind::Create, MintReply::TooManySiblings(held())),
+        (WriteKind::Create, MintReply::RequestReused),
+    ];
+    for (kind, refusal) in rows {
+        for (fault, expected) in [(Fault::TimedOut, true), (Fault::Unreachable, false)] {
+            pause();
+            let mut stage = Stage::new(&["a", "b", "c"], None);
+            stage.past_the_tenth();
+            let (_coordinator, outcome) = start(&stage, a_write(kind));
+            let lives: &[u64] = if kind == WriteKind::Delete { &[7] } else { &[] };
+            look(&mut stage, lives, lives).await;
+            let (_, _, answer) = stage.mint().await;
+            answer.send(Err(fault)).unwrap();
+            let (_, _, answer) = stage.mint().await;
+            answer.send(Ok(refusal.clone())).unwrap();
+            let failed = failure(outcome.await.unwrap());
+            let unknown = matches!(failed, Failure::QuorumNotMet(_, Applied::Unknown));
+            assert_eq!(unknown, expected, "{refusal:?} after {fault:?}: {failed:?}");
+            tokio::time::resume();
+        }
+    }
+}
