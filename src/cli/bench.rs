@@ -50,6 +50,9 @@ pub(super) struct Args {
     /// operation was due, by a clock of one millisecond [default: as many as will go]
     #[arg(long)]
     rate: Option<NonZeroU32>,
+    /// Shows every second for itself, by when its operations were due; JSON always has them
+    #[arg(long)]
+    timeline: bool,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -155,7 +158,7 @@ fn show(args: &Args, report: &Report, streams: &mut Streams<'_>) -> Result<(), F
     }
     match args.output.for_reports(streams) {
         Format::Json => line(streams.data, &serde_json::to_vec(report)?)?,
-        Format::Table => report.table(streams.data)?,
+        Format::Table => report.table(args.timeline, streams.data)?,
     }
     Ok(())
 }

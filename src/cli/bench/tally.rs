@@ -13,6 +13,9 @@ use super::super::output::table;
 const LONGEST_US: u64 = 3_600_000_000;
 const DIGITS: u8 = 3;
 
+/// Latencies of a single second, which are few, need no more.
+const SECOND_DIGITS: u8 = 2;
+
 /// The two kinds of operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -27,6 +30,13 @@ pub(super) struct Tally {
     errors: BTreeMap<String, u64>,
     unsent: u64,
     done: u64,
+    seconds: Vec<Second>,
+}
+
+/// What was asked for in one second, whenever it was answered.
+struct Second {
+    latencies: Histogram<u64>,
+    failed: u64,
 }
 
 /// What a benchmark found. Throughput counts what succeeded.
@@ -41,6 +51,20 @@ pub(super) struct Report {
     /// Due in time and never sent, because their connection was still busy at the end.
     pub(super) unsent: u64,
     pub(super) latencies: Vec<Latencies>,
+    /// Second by second, both kinds together, by when an operation was due.
+    pub(super) timeline: Vec<Moment>,
+}
+
+/// One second of a benchmark.
+#[derive(Debug, Serialize)]
+pub(super) struct Moment {
+    /// From the beginning; 0 is the first.
+    pub(super) second: usize,
+    pub(super) operations: u64,
+    pub(super) failed: u64,
+    pub(super) p50_ms: f64,
+    pub(super) p99_ms: f64,
+    pub(super) max_ms: f64,
 }
 
 /// How long one kind of operation took.
@@ -53,6 +77,37 @@ pub(super) struct Latencies {
     #[serde(rename = "p99.9_ms")]
     pub(super) p999_ms: f64,
     pub(super) max_ms: f64,
+}
+
+impl Second {
+    #[expect(
+        clippy::expect_used,
+        reason = "the digits are a constant, and a test makes one"
+    )]
+    fn new() -> Self {
+        Self {
+            latencies: Histogram::new(SECOND_DIGITS).expect("the digits are valid"),
+            failed: 0,
+        }
+    }
+
+    fn moment(&self, second: usize) -> Moment {
+        let Latencies {
+            operations,
+            p50_ms,
+            p99_ms,
+            max_ms,
+            ..
+        } = latencies("", &self.latencies);
+        Moment {
+            second,
+            operations,
+            failed: self.failed,
+            p50_ms,
+            p99_ms,
+            max_ms,
+        }
+    }
 }
 
 impl Tally {
@@ -69,11 +124,12 @@ impl Tally {
             errors: BTreeMap::new(),
             unsent: 0,
             done: 0,
+            seconds: Vec::new(),
         }
     }
 
-    /// An operation that succeeded.
-    pub(super) fn success(&mut self, kind: Kind, took: Duration) {
+    /// An operation that succeeded; it was due so long after the beginning.
+    pub(super) fn success(&mut self, kind: Kind, due: Duration, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let histogram = match kind {
             Kind::Put => &mut self.put,
@@ -81,11 +137,25 @@ impl Tally {
         };
         histogram.saturating_record(micros.max(1));
         self.done += 1;
+        let latencies = &mut self.second(due).latencies;
+        latencies.saturating_record(micros.clamp(1, LONGEST_US));
     }
 
-    /// One that did not.
-    pub(super) fn error(&mut self, what: String) {
+    /// One that did not; before the beginning it belongs to no second.
+    pub(super) fn error(&mut self, due: Option<Duration>, what: String) {
         *self.errors.entry(what).or_default() += 1;
+        if let Some(due) = due {
+            self.second(due).failed += 1;
+        }
+    }
+
+    fn second(&mut self, due: Duration) -> &mut Second {
+        let at = usize::try_from(due.as_secs()).unwrap_or(usize::MAX);
+        while self.seconds.len() <= at {
+            self.seconds.push(Second::new());
+        }
+        #[expect(clippy::indexing_slicing, reason = "it was made above")]
+        &mut self.seconds[at]
     }
 
     /// Operations that were due and never sent.
@@ -115,6 +185,9 @@ impl Tally {
             errors: self.errors.clone(),
             unsent: self.unsent,
             latencies: measured.map(|(op, h)| latencies(op, h)).collect(),
+            timeline: (self.seconds.iter().enumerate())
+                .map(|(n, second)| second.moment(n))
+                .collect(),
         }
     }
 }
@@ -144,8 +217,8 @@ fn as_float(number: u64) -> f64 {
 }
 
 impl Report {
-    /// Writes it for people.
-    pub(super) fn table(&self, out: &mut dyn Write) -> io::Result<()> {
+    /// Writes it for people, every second for itself if that is wanted.
+    pub(super) fn table(&self, timeline: bool, out: &mut dyn Write) -> io::Result<()> {
         writeln!(
             out,
             "{:.0} operations/s over {} s",
@@ -166,7 +239,22 @@ impl Report {
         if self.unsent > 0 {
             writeln!(out, "{} were due and never sent", self.unsent)?;
         }
+        if timeline {
+            self.seconds(out)?;
+        }
         Ok(())
+    }
+
+    fn seconds(&self, out: &mut dyn Write) -> io::Result<()> {
+        let head = ["SECOND", "COUNT", "FAILED", "P50 MS", "P99 MS", "MAX MS"].map(str::to_owned);
+        let mut rows = vec![head.to_vec()];
+        for m in &self.timeline {
+            let mut row = vec![m.second.to_string()];
+            row.extend([m.operations, m.failed].map(|n| n.to_string()));
+            row.extend([m.p50_ms, m.p99_ms, m.max_ms].map(|ms| format!("{ms:.2}")));
+            rows.push(row);
+        }
+        table(out, &rows)
     }
 }
 
@@ -178,10 +266,11 @@ mod tests {
     fn a_report_counts_successes_and_names_errors() {
         let mut tally = Tally::new();
         for ms in 1..=1000 {
-            tally.success(Kind::Put, Duration::from_millis(ms));
+            let due = Duration::from_secs(if ms > 900 { 2 } else { 0 });
+            tally.success(Kind::Put, due, Duration::from_millis(ms));
         }
-        tally.error("503".to_owned());
-        tally.error("503".to_owned());
+        tally.error(None, "503".to_owned());
+        tally.error(Some(Duration::from_millis(1999)), "503".to_owned());
         tally.unsent(3);
         assert_eq!(tally.progress(), (1000, 2));
         let report = tally.report(Duration::from_secs(4));
@@ -202,13 +291,16 @@ mod tests {
             assert!((got - want).abs() < want / 500.0, "{got}, not {want}");
         }
         let mut out = Vec::new();
-        report.table(&mut out).unwrap();
+        report.table(true, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         for part in [
             "250 operations/s over 4 s",
             "\nput  1000",
             "2 × 503",
             "3 were due",
+            "\n0       900    0       ",
+            "\n1       0      1       0.00    0.00    0.00",
+            "\n2       100    0       ",
         ] {
             assert!(text.contains(part), "{text}");
         }
@@ -217,8 +309,9 @@ mod tests {
     #[test]
     fn latencies_beyond_all_bounds_are_kept_at_the_bound() {
         let mut tally = Tally::new();
-        tally.success(Kind::Get, Duration::ZERO);
-        tally.success(Kind::Get, Duration::from_secs(100_000));
+        for took in [0, 100_000] {
+            tally.success(Kind::Get, Duration::ZERO, Duration::from_secs(took));
+        }
         assert_eq!(tally.report(Duration::from_secs(1)).operations, 2);
     }
 }

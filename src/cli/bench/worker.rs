@@ -106,7 +106,7 @@ impl Worker {
     pub(super) async fn preload(&mut self) {
         for at in 0..self.slots.len() {
             if let Err(error) = self.put(at).await {
-                self.failed(&error).await;
+                self.failed(None, &error).await;
             }
         }
     }
@@ -158,18 +158,19 @@ impl Worker {
             Kind::Put => self.put(at).await,
             Kind::Get => self.get(at).await.map(|()| Duration::ZERO),
         };
-        match result {
-            Ok(aside) if from >= begin => {
+        let due = from.checked_duration_since(begin);
+        match (result, due) {
+            (Ok(aside), Some(due)) => {
                 let took = from.elapsed().saturating_sub(aside);
-                self.tally.borrow_mut().success(kind, took);
+                self.tally.borrow_mut().success(kind, due, took);
             }
-            Ok(_) => {}
-            Err(error) => self.failed(&error).await,
+            (Ok(_), None) => {}
+            (Err(error), due) => self.failed(due, &error).await,
         }
     }
 
-    async fn failed(&mut self, error: &Error) {
-        self.tally.borrow_mut().error(error.name());
+    async fn failed(&mut self, due: Option<Duration>, error: &Error) {
+        self.tally.borrow_mut().error(due, error.name());
         if matches!(error, Error::Broken(_)) {
             self.connection = None;
             self.endpoint = self.endpoint.wrapping_add(1);
