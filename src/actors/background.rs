@@ -89,6 +89,13 @@ struct Ask {
     who: oneshot::Sender<()>,
 }
 
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Charge {
+    kind: Kind,
+    bytes: u64,
+}
+
 /// Counts one that waits, until it is dropped.
 struct Waiting<'a>(&'a AtomicUsize);
 
@@ -125,6 +132,12 @@ impl Background {
         self.pacer.do_send(Ask { kind, bytes, who });
         // A controller that is gone, because the node goes down, holds nobody up.
         drop(turn.await);
+    }
+
+    /// Tells what a unit of work cost, if that was not known when it asked for its turn: the next
+    /// ones wait for it.
+    pub fn charge(&self, kind: Kind, bytes: u64) {
+        self.pacer.do_send(Charge { kind, bytes });
     }
 
     /// Whether so much of a kind waits already that a unit which may as well not be done should
@@ -257,6 +270,15 @@ impl Handler<SetLimits> for Pacer {
         }
         self.grant();
         MessageResult(self.status())
+    }
+}
+
+impl Handler<Charge> for Pacer {
+    type Result = ();
+
+    fn handle(&mut self, Charge { kind, bytes }: Charge, _: &mut Self::Context) {
+        let now = self.now();
+        self.pacing.charge(now, kind, bytes);
     }
 }
 

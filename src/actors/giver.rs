@@ -20,8 +20,8 @@ const PAGE_BYTES: usize = 1 << 20;
 const SMALL_PAGE_BYTES: usize = 32 << 10;
 /// How long a call waits for its turn, well within what its caller waits.
 const TURN_TIME: Duration = Duration::from_secs(4);
-/// What a call is taken to cost before it is known.
-const CALL_COST: u64 = 256 << 10;
+/// What is only read here costs this part of what is sent.
+const READING: u64 = 8;
 /// Records read at once for a digest.
 const DIGEST_PAGE: usize = 1024;
 
@@ -59,9 +59,10 @@ impl Giver {
         }
     }
 
-    /// Whether the turn came in time.
+    /// Whether the turn came in time. What the call costs is charged once it is known: a small
+    /// store is given away in no time, however little its node has to spare.
     async fn turn(&self) -> bool {
-        let turn = self.background.turn(Kind::Transfers, CALL_COST);
+        let turn = self.background.turn(Kind::Transfers, 0);
         timeout(TURN_TIME, turn).await.is_ok()
     }
 
@@ -106,25 +107,27 @@ impl Giver {
     }
 }
 
-/// The digest of a partition as this node holds it.
+/// The digest of a partition as this node holds it, and what it cost to work it out.
 ///
 /// # Errors
 /// [`Fault::Broken`] when the engine cannot tell.
-pub fn digest(records: &LocalRecords, partition: Partition) -> Result<DigestReply, Fault> {
-    let (mut digest, mut count, mut after) = (Digest::default(), 0, None);
+pub fn digest(records: &LocalRecords, partition: Partition) -> Result<(DigestReply, u64), Fault> {
+    let (mut digest, mut count, mut after, mut bytes) = (Digest::default(), 0, None, 0);
     loop {
         let page = records.scan(partition, after.as_ref(), DIGEST_PAGE)?;
         for (key, state) in &page.entries {
             digest.toggle(record_digest(key.as_bytes(), state));
             count += 1;
+            bytes += (key.as_bytes().len() + state.len()) as u64;
         }
         after = page.next_after;
         if after.is_none() {
-            return Ok(DigestReply {
+            let digest = DigestReply {
                 root: digest.0,
                 records: count,
                 recovering: false,
-            });
+            };
+            return Ok((digest, bytes / READING));
         }
     }
 }
@@ -144,7 +147,9 @@ impl Handler<GivePage> for Giver {
             } else {
                 SMALL_PAGE_BYTES
             };
-            giver.page(call, most_bytes)
+            let page = giver.page(call, most_bytes)?;
+            giver.background.charge(Kind::Transfers, page.bytes());
+            Ok(page)
         })
     }
 }
@@ -159,7 +164,8 @@ impl Handler<GiveDigest> for Giver {
             giver.turn().await;
             giver.check(ask.epoch, ask.partition)?;
             let view = giver.view.load();
-            let digest = digest(&giver.records, ask.partition)?;
+            let (digest, cost) = digest(&giver.records, ask.partition)?;
+            giver.background.charge(Kind::Transfers, cost);
             Ok(DigestReply {
                 recovering: view.recovering.contains(ask.partition),
                 ..digest

@@ -23,8 +23,6 @@ use crate::wire::transfer::{DigestReply, PartitionCall, PullCall, PullReply};
 
 /// Records asked for in one page.
 pub const PAGE_RECORDS: usize = 256;
-/// What a page is taken to cost before the first has come, and what a digest costs.
-const FIRST_COST: u64 = 64 << 10;
 /// How long one call may take.
 const CALL_TIME: Duration = Duration::from_secs(10);
 
@@ -75,7 +73,7 @@ impl Pulling {
     ) -> Result<Pulled, TransferError> {
         loop {
             let missing = self.pull_once(ring, partition, owner).await?;
-            self.background.turn(Kind::Transfers, FIRST_COST).await;
+            self.background.turn(Kind::Transfers, 0).await;
             let theirs = self.digest_of(ring, partition, owner).await?;
             // Equal digests, or a whole pass in which every record was here already: another
             // owner, or a write under way, may have given this node more than that one has.
@@ -93,7 +91,9 @@ impl Pulling {
         partition: Partition,
         theirs: &DigestReply,
     ) -> Result<bool, TransferError> {
-        let ours = digest(&self.records, partition).or(Err(TransferError::NotStored))?;
+        let ours = digest(&self.records, partition);
+        let (ours, cost) = ours.or(Err(TransferError::NotStored))?;
+        self.background.charge(Kind::Transfers, cost);
         Ok(ours.agrees(theirs))
     }
 
@@ -119,9 +119,9 @@ impl Pulling {
         partition: Partition,
         owner: &NodeId,
     ) -> Result<usize, TransferError> {
-        let (mut after, mut missing, mut cost, mut damaged) = (None, 0, FIRST_COST, 0);
+        let (mut after, mut missing, mut damaged) = (None, 0, 0);
         loop {
-            self.background.turn(Kind::Transfers, cost).await;
+            self.background.turn(Kind::Transfers, 0).await;
             let call = PullCall {
                 epoch: ring.epoch,
                 partition: partition.number(),
@@ -132,7 +132,7 @@ impl Pulling {
             if !page.is_intact() {
                 return Err(AskError::Damaged.into());
             }
-            cost = page.bytes();
+            self.background.charge(Kind::Transfers, page.bytes());
             damaged += page.damaged;
             let last = page.last;
             after = page.records.last().map(|(key, _)| key.clone());

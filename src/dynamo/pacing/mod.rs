@@ -131,6 +131,15 @@ impl<T> Default for Lane<T> {
     }
 }
 
+impl<T> Lane<T> {
+    fn charge(&mut self, now: Duration, bytes: u64) {
+        if let Some(limit) = self.limit {
+            self.paid = self.paid.max(now) + time_for(bytes, limit.get());
+        }
+        self.done += bytes;
+    }
+}
+
 impl<T> Default for Pacing<T> {
     fn default() -> Self {
         Self {
@@ -180,13 +189,16 @@ impl<T> Pacing<T> {
             return None;
         }
         let (who, bytes) = lane.waiting.pop_front()?;
-        self.paid = self.paid.max(now) + time_for(bytes, self.rate);
-        if let Some(limit) = lane.limit {
-            lane.paid = lane.paid.max(now) + time_for(bytes, limit.get());
-        }
         lane.served = now;
-        lane.done += bytes;
+        lane.charge(now, bytes);
+        self.paid = self.paid.max(now) + time_for(bytes, self.rate);
         Some(who)
+    }
+
+    /// Adds what a unit turned out to cost beyond what it asked for: those after it pay for it.
+    pub fn charge(&mut self, now: Duration, kind: Kind, bytes: u64) {
+        self.lane_mut(kind).charge(now, bytes);
+        self.paid = self.paid.max(now) + time_for(bytes, self.rate);
     }
 
     /// Looks at how the clients fare, once every [`LOOK_EVERY`]: the rate is halved when they wait

@@ -57,6 +57,27 @@ fn work_goes_at_the_rate_whatever_the_size_of_its_units() {
 }
 
 #[test]
+fn what_a_unit_cost_beyond_its_asking_is_paid_by_those_after_it() {
+    let mut pacing = Pacing::default();
+    let unit = |pacing: &mut Pacing<Kind>, now| {
+        pacing.ask(now, Kind::Transfers, 0, Kind::Transfers);
+        !pacing.grant(now, |_| false).is_empty()
+    };
+    assert!(
+        (0..100).all(|_| unit(&mut pacing, SECOND)),
+        "next to nothing"
+    );
+    pacing.charge(SECOND, Kind::Transfers, FIRST * 3);
+    assert!(!unit(&mut pacing, SECOND * 3), "three seconds' worth");
+    assert!(unit(&mut pacing, SECOND * 4), "paid");
+    assert!(pacing.status(Kind::Transfers).done >= FIRST * 3);
+    pacing.limit(Kind::Transfers, NonZeroU64::new(FIRST / 10));
+    pacing.charge(SECOND * 9, Kind::Transfers, FIRST);
+    assert!(!unit(&mut pacing, SECOND * 18), "the limit holds as well");
+    assert!(unit(&mut pacing, SECOND * 20));
+}
+
+#[test]
 fn kinds_that_wait_share_the_rate() {
     let mut pacing = Pacing::default();
     let done = through(&mut pacing, &Kind::ALL, 10_000, SECOND, SECOND * 10);
