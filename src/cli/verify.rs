@@ -10,6 +10,7 @@ mod history;
 mod nemesis;
 mod recorder;
 mod relay;
+mod repair;
 mod report;
 mod run;
 mod schedule;

@@ -102,6 +102,11 @@ impl Cluster {
         }
     }
 
+    /// Whether every node serves, and with all that it owns.
+    pub(super) async fn serves(&self) -> bool {
+        not_ready(&self.children).await.is_empty()
+    }
+
     /// Fails if a node has ended by itself.
     pub(super) fn check(&mut self) -> Result<(), Failure> {
         for (n, child) in self.children.iter_mut().enumerate() {

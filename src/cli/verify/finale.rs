@@ -113,7 +113,7 @@ async fn is_equal(key: &str, askers: &mut Askers) -> bool {
     first.is_some()
 }
 
-async fn ask(asker: &mut Asker, path: &str) -> Option<Value> {
+pub(super) async fn ask(asker: &mut Asker, path: &str) -> Option<Value> {
     let question = Question {
         method: "GET",
         path,

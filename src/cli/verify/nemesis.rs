@@ -13,13 +13,15 @@ use super::cluster::{Cluster, fake_time};
 use super::history::Fault;
 use super::recorder::Recorder;
 use super::relay::Relay;
-use super::schedule::{Deed, Step};
+use super::repair;
+use super::schedule::{Deed, Kind, Step};
 
 /// Between two nodes of a restart storm.
 const STORM_EVERY: Duration = Duration::from_millis(400);
 
 /// A fault that has begun.
 struct Begun {
+    kind: Kind,
     from: u64,
     /// How much the relays had harmed before.
     harmed: u64,
@@ -35,35 +37,80 @@ pub(super) async fn harass(
     streams: &mut Streams<'_>,
 ) -> Result<(), Failure> {
     let mut open: BTreeMap<usize, Begun> = BTreeMap::new();
+    let mut disk_lost = false;
     for (at, n) in events(steps) {
         let Some(step) = steps.get(n) else { continue };
         sleep_until(begin + at).await;
         cluster.check()?;
-        let (kind, target) = (step.kind.name(), target(cluster, &step.deed));
-        let Some(Begun { from, harmed, bit }) = open.remove(&n) else {
+        let target = target(cluster, &step.deed);
+        let Some(fault) = open.remove(&n) else {
+            let milder = if disk_lost {
+                spare(cluster, step, recorder, streams).await?
+            } else {
+                None
+            };
+            let deed = milder.as_ref().unwrap_or(&step.deed);
+            let kind = if milder.is_some() {
+                Kind::Kill
+            } else {
+                step.kind
+            };
+            disk_lost |= kind == Kind::Wipe;
             let (at, until) = (step.from.as_secs_f32(), step.until.as_secs_f32());
             writeln!(
                 streams.chatter,
-                "{at:>6.1} to {until:>6.1} s: {kind} {target}"
+                "{at:>6.1} to {until:>6.1} s: {} {target}",
+                kind.name()
             )?;
             let from = recorder.borrow_mut().fault_begins();
             let harmed = cluster.relay().map_or(0, Relay::harmed);
-            let bit = inflict(cluster, &step.deed).await?;
-            open.insert(n, Begun { from, harmed, bit });
+            let bit = inflict(cluster, deed).await?;
+            let fault = Begun {
+                kind,
+                from,
+                harmed,
+                bit,
+            };
+            open.insert(n, fault);
             continue;
         };
-        let bit = relieve(cluster, &step.deed, harmed)? && bit;
+        // A node that was spared its disk is started again like any other.
+        let bit = relieve(cluster, &step.deed, fault.harmed)? && fault.bit;
         let mut recorder = recorder.borrow_mut();
         let until = recorder.now();
         recorder.fault_ends(Fault {
-            kind,
+            kind: fault.kind.name(),
             target,
-            from,
+            from: fault.from,
             until,
             bit,
         });
     }
     Ok(())
+}
+
+/// What to do to a node that is about to lose its disk and must keep it, because what the last one
+/// lost is not repaired in time: two lost disks at once may hold all that W nodes acknowledged.
+async fn spare(
+    cluster: &Cluster,
+    step: &Step,
+    recorder: &RefCell<Recorder>,
+    streams: &mut Streams<'_>,
+) -> Result<Option<Deed>, Failure> {
+    let Deed::Wipe(node) = step.deed else {
+        return Ok(None);
+    };
+    let keys = recorder.borrow().keys.clone();
+    let within = step.until.saturating_sub(step.from) / 2;
+    if repair::is_complete(cluster, &keys, within).await {
+        return Ok(None);
+    }
+    let name = cluster.name(node);
+    writeln!(
+        streams.chatter,
+        "{name} keeps its disk and is killed only: not all is repaired since the last loss"
+    )?;
+    Ok(Some(Deed::Kill(node)))
 }
 
 /// When which step begins or ends, in order.

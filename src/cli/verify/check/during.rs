@@ -53,7 +53,10 @@ fn foreign(key: &KeyHistory<'_>, read: &Operation, findings: &mut Findings) {
     }
 }
 
-/// A value beside another that had covered it: no replica may ever hold both.
+/// A value beside another that had covered it: no replica may ever hold both, unless it has yet to
+/// hear of one of them. A sloppy write may be with fallbacks only, and a write that two nodes minted,
+/// because the first kept silent, is known for one by those who have it; so a read that is not strict
+/// may show the first attempt once more, until they are heard.
 fn beside(key: &KeyHistory<'_>, read: &Operation, findings: &mut Findings) {
     let shown = key.shown(read);
     for cover in shown.without(&Bits::nothing()) {
@@ -65,6 +68,10 @@ fn beside(key: &KeyHistory<'_>, read: &Operation, findings: &mut Findings) {
             let (Some(write), Some(cover)) = (key.writes.get(place), key.writes.get(cover)) else {
                 continue;
             };
+            let settled = read.strict || read.is_final() || (is_firm(write) && is_firm(cover));
+            if !settled {
+                continue;
+            }
             let value = write.value.as_deref().unwrap_or_default();
             findings.note(Kind::FalseSibling, read, (value, Some(cover)), || {
                 format!(

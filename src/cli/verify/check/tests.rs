@@ -47,7 +47,24 @@ fn change_finals(history: &mut History, node: &str, phase: Option<Phase>, values
 type Write = fn(&mut Script);
 
 /// Histories in which everything is as promised.
-const CORRECT: [(&str, Write); 12] = [
+const CORRECT: [(&str, Write); 13] = [
+    (
+        "a sloppy read may show what a write with fallbacks had replaced",
+        |s| {
+            let a = put(s, "a", None);
+            s.op(Action::Put, |o| {
+                o.value = Some("b".to_owned());
+                o.clock = Some(a);
+                o.strict = false;
+                o.hinted = Some(1);
+            });
+            s.op(Action::Get, |o| {
+                o.strict = false;
+                o.values = Some(vec!["a".to_owned(), "b".to_owned()]);
+            });
+            s.finals(&["b"]);
+        },
+    ),
     ("two writes with one clock are siblings", |s| {
         let seen = get(s, &[]);
         put(s, "a", Some(seen));
@@ -161,7 +178,16 @@ fn correct_histories_pass() {
 }
 
 /// Histories with one fault, the word for it, and the value it is about.
-const PLANTED: [(Kind, &str, Write); 17] = [
+const PLANTED: [(Kind, &str, Write); 18] = [
+    (Kind::FalseSibling, "a", |s| {
+        let a = put(s, "a", None);
+        put(s, "b", Some(a));
+        s.op(Action::Get, |o| {
+            o.strict = false;
+            o.values = Some(vec!["a".to_owned(), "b".to_owned()]);
+        });
+        s.finals(&["b"]);
+    }),
     (Kind::Lost, "a", |s| {
         put(s, "a", None);
         s.finals(&[]);
