@@ -1,6 +1,6 @@
 # The project's commands. `make test` changes nothing in the project; `make fix` does.
 
-.PHONY: test fix bench soak mutants tools rust
+.PHONY: test fix bench faults soak mutants tools rust
 
 # What the tests drive beside Quorate itself: the program, and the Debian package it comes in.
 PROGRAMS = ip:iproute2 nft:nftables faketime:faketime strace:strace
@@ -18,6 +18,11 @@ fix: rust
 bench: rust
 	cargo build --release
 	cargo run --release --example limits
+
+# What faults cost, and how long repair takes; about six minutes after the build.
+faults: rust
+	cargo build --release
+	cargo run --release --example faults
 
 # Half an hour of mixed faults under all workloads; SEED=n repeats a run.
 MINUTES = 30
