@@ -11,7 +11,7 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 use bytes::{BufMut, Bytes};
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvPair, PersistMode};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvPair, PersistMode, UserValue};
 
 use super::{Change, Engine, EngineError, Entry, Sync};
 use crate::dynamo::key::{Key, Partition};
@@ -102,8 +102,10 @@ impl FjallEngine {
 
 impl Engine for FjallEngine {
     fn get(&self, partition: Partition, key: &Key) -> Result<Option<Bytes>, EngineError> {
-        let record = self.records.get(stored_key(partition, key))?;
-        Ok(record.map(Bytes::from))
+        Ok(self
+            .records
+            .get(stored_key(partition, key))?
+            .map(|r| copied(&r)))
     }
 
     fn page(
@@ -122,8 +124,7 @@ impl Engine for FjallEngine {
     }
 
     fn hint(&self, target: &NodeId, key: &Key) -> Result<Option<Bytes>, EngineError> {
-        let record = self.hints.get(hint_key(target, key))?;
-        Ok(record.map(Bytes::from))
+        Ok(self.hints.get(hint_key(target, key))?.map(|r| copied(&r)))
     }
 
     fn hints(
@@ -160,7 +161,7 @@ impl Engine for FjallEngine {
     }
 
     fn meta(&self, name: &'static str) -> Result<Option<Bytes>, EngineError> {
-        Ok(self.meta.get(name)?.map(Bytes::from))
+        Ok(self.meta.get(name)?.map(|value| copied(&value)))
     }
 
     fn commit(&self, changes: Vec<Change>, sync: Sync) -> Result<(), EngineError> {
@@ -172,16 +173,16 @@ impl Engine for FjallEngine {
         for change in changes {
             match change {
                 Change::Put(p, key, record) => {
-                    batch.insert(&self.records, stored_key(p, &key), record);
+                    batch.insert(&self.records, stored_key(p, &key), &*record);
                 }
                 Change::Remove(p, key) => batch.remove(&self.records, stored_key(p, &key)),
                 Change::PutHint(target, key, record) => {
-                    batch.insert(&self.hints, hint_key(&target, &key), record);
+                    batch.insert(&self.hints, hint_key(&target, &key), &*record);
                 }
                 Change::RemoveHint(target, key) => {
                     batch.remove(&self.hints, hint_key(&target, &key));
                 }
-                Change::Meta(name, value) => batch.insert(&self.meta, name, value),
+                Change::Meta(name, value) => batch.insert(&self.meta, name, &*value),
             }
         }
         // A failed write leaves part of the batch behind, which may yet be completed when the
@@ -286,12 +287,17 @@ fn target(hint_key: &[u8]) -> Result<NodeId, EngineError> {
 
 /// The key behind so many bytes of the stored one, with its record.
 fn entry((key, record): KvPair, front: usize) -> Result<Entry, EngineError> {
-    let key = Bytes::from(key);
-    let plain = key.get(front..).map(|plain| key.slice_ref(plain));
+    let plain = key.get(front..).map(Bytes::copy_from_slice);
     match plain.map(Key::new) {
-        Some(Ok(key)) => Ok((key, record.into())),
+        Some(Ok(key)) => Ok((key, copied(&record))),
         Some(Err(_)) | None => Err(broken(NotAKey)),
     }
+}
+
+/// The engine's own type of bytes keeps short ones in place, which its memtable gains more by than
+/// a copy costs here.
+fn copied(record: &UserValue) -> Bytes {
+    Bytes::copy_from_slice(record)
 }
 
 /// Something other than this program wrote into the keyspace.
