@@ -233,7 +233,12 @@ impl StoreKeeper {
 
     /// On an error nobody of the group is answered: what became of it is not known.
     fn commit_group(&mut self, group: Vec<Work>) -> Result<(), EngineError> {
-        let mut batch = Batch::new(&mut self.store, self.view.load(), Instant::now());
+        let mut batch = Batch::new(
+            &mut self.store,
+            self.view.load(),
+            Instant::now(),
+            self.last_commit,
+        );
         let mut decided = Vec::with_capacity(group.len());
         for work in group {
             decided.push(work.decide(&mut batch)?);

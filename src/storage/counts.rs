@@ -8,9 +8,10 @@ use super::{Change, Engine, IdentityError};
 const COUNTS: &str = "counts";
 
 /// What a record is to a reader.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Presence {
     /// There is no record.
+    #[default]
     Absent,
     /// It has a value.
     Live,

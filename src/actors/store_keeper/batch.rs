@@ -8,8 +8,9 @@ use bytes::Bytes;
 use slog::error;
 use tokio::time::Instant;
 
+use super::recent::Known;
 use super::store::{Entry, Place, Store, presence};
-use super::upkeep::Redigest;
+use super::upkeep::{Redigest, mark};
 use crate::actors::replica::{MintReply, Minted, ReplicaMint, ReplicaWrite, Terms};
 use crate::actors::ring_view::View;
 use crate::actors::store_keeper::Recover;
@@ -35,6 +36,15 @@ pub(super) enum Committed {
     All,
     /// There was no space for the records; they are as they were.
     OnlyMeta,
+}
+
+/// What a batch leaves of the records it has looked at.
+struct Records {
+    changes: Vec<Change>,
+    digests: Vec<Redigest>,
+    counts: Counts,
+    /// What is to be remembered of each, once it is committed.
+    known: Vec<(Key, Known)>,
 }
 
 /// Why an operation has no reply.
@@ -88,13 +98,19 @@ impl From<EngineError> for Stop {
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn new(store: &'a mut Store, view: Arc<View>, now: Instant) -> Self {
+    /// A batch of about so many operations.
+    pub(super) fn new(
+        store: &'a mut Store,
+        view: Arc<View>,
+        now: Instant,
+        operations: usize,
+    ) -> Self {
         Self {
             tally: store.hints.clone(),
             store,
             view,
             now,
-            entries: HashMap::new(),
+            entries: HashMap::with_capacity(operations),
             hints: HashMap::new(),
             meta: Vec::new(),
         }
@@ -204,11 +220,12 @@ impl<'a> Batch<'a> {
     /// [`EngineError`] when it is not known what was written.
     pub(super) fn commit(mut self) -> Result<Committed, EngineError> {
         let meta = std::mem::take(&mut self.meta);
-        let (records, digests, counts) = self.records();
+        let records = self.records();
         let hints = self.hints();
         let (tally, now) = (std::mem::take(&mut self.tally), self.now);
         let synced = !meta.is_empty();
         let changes: Vec<Change> = records
+            .changes
             .into_iter()
             .chain(hints)
             .chain(meta.iter().cloned())
@@ -220,9 +237,12 @@ impl<'a> Batch<'a> {
         };
         match committed {
             Ok(()) => {
-                self.store.counts = counts;
-                for digest in digests {
+                self.store.counts = records.counts;
+                for digest in records.digests {
                     digest.apply(&mut self.store.tree);
+                }
+                for (key, known) in records.known {
+                    self.store.recent.put(&key, known);
                 }
                 self.store.note_hints(tally, now);
                 Ok(Committed::All)
@@ -237,31 +257,35 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// The changed records, what they change in the digests, and the counts once they are
-    /// committed.
-    fn records(&mut self) -> (Vec<Change>, Vec<Redigest>, Counts) {
-        let mut counts = self.store.counts;
-        let (mut changes, mut digests) = (Vec::new(), Vec::new());
-        for (key, mut entry) in self.entries.drain().filter(|(_, entry)| entry.changed) {
-            let (partition, is) = (key.hash().partition(), presence(&entry.state));
-            counts.shift(entry.was, is);
-            let (record, state) = entry.encode().clone();
-            let before = (entry.was, entry.before);
-            digests.extend(Redigest::of(
-                &self.store.tree,
-                &key,
-                (before, entry.was_damaged),
-                (is, &state),
-            ));
-            changes.push(match is {
-                Presence::Absent => Change::Remove(partition, key),
-                Presence::Live | Presence::Deleted => Change::Put(partition, key, record),
-            });
+    fn records(&mut self) -> Records {
+        let mut out = Records {
+            changes: Vec::with_capacity(self.entries.len() + 1),
+            digests: Vec::with_capacity(self.entries.len()),
+            counts: self.store.counts,
+            known: Vec::with_capacity(self.entries.len()),
+        };
+        for (key, mut entry) in self.entries.drain() {
+            let mut stands_for = entry.mark;
+            if entry.changed {
+                let (partition, is) = (key.hash().partition(), presence(&entry.state));
+                out.counts.shift(entry.was, is);
+                let (record, state) = entry.encode().clone();
+                stands_for = mark(&key, is, &state);
+                out.digests.push(Redigest::of(&key, &entry, stands_for));
+                out.changes.push(match is {
+                    Presence::Absent => Change::Remove(partition, key.clone()),
+                    Presence::Live | Presence::Deleted => {
+                        Change::Put(partition, key.clone(), record)
+                    }
+                });
+            }
+            out.known
+                .extend(entry.known(stands_for).map(|known| (key, known)));
         }
-        if counts != self.store.counts {
-            changes.push(counts.change());
+        if out.counts != self.store.counts {
+            out.changes.push(out.counts.change());
         }
-        (changes, digests, counts)
+        out
     }
 
     /// The changed hints, and their sums.

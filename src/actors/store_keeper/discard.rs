@@ -47,6 +47,7 @@ impl Store {
     }
 
     fn discard(&mut self, partition: Partition) -> Result<(), EngineError> {
+        self.recent.forget();
         loop {
             let page = self.engine.page(partition, None, PAGE)?;
             let last = page.len() < PAGE;

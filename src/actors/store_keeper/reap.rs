@@ -7,8 +7,10 @@ use super::StoreKeeper;
 use super::store::{Place, Store};
 use super::upkeep::Redigest;
 use crate::dynamo::key::Key;
+use crate::dynamo::merkle::Mark;
 use crate::dynamo::quorum::Fault;
 use crate::storage::{Change, EngineError, Presence};
+use crate::wire::state::encode_state;
 
 /// Removes records whose encoded states are exactly these; gives how many of the keys have no
 /// record any more. Durable when answered.
@@ -23,13 +25,11 @@ impl Store {
         for (key, state) in records {
             let held = self.load(&Place::Record, &key)?;
             let absent = held.was == Presence::Absent && !held.damaged;
-            let exact = held.was == Presence::Deleted && held.before.as_ref() == Some(&state);
+            let exact = held.was == Presence::Deleted && encode_state(&held.state) == state;
             gone += u64::from(absent || exact);
             if exact {
                 counts.shift(Presence::Deleted, Presence::Absent);
-                let before = ((Presence::Deleted, Some(state)), false);
-                let is = (Presence::Absent, &Bytes::new());
-                digests.extend(Redigest::of(&self.tree, &key, before, is));
+                digests.push(Redigest::of(&key, &held, Mark::NOTHING));
                 changes.push(Change::Remove(key.hash().partition(), key));
             }
         }

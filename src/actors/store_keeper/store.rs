@@ -7,10 +7,11 @@ use bytes::Bytes;
 use slog::{Logger, warn};
 use tokio::time::Instant;
 
-use super::recent::Recent;
+use super::recent::{Known, Recent};
+use super::upkeep::mark;
 use crate::actors::local_reader::{LocalRecords, Stored};
 use crate::dynamo::key::Key;
-use crate::dynamo::merkle::Tree;
+use crate::dynamo::merkle::{Mark, Tree};
 use crate::dynamo::node_id::{Incarnation, NodeId};
 use crate::dynamo::quorum::Fault;
 use crate::dynamo::version::{Actor, Context, State, is_amnesia};
@@ -34,6 +35,7 @@ pub(super) struct Store {
     pub(super) hinted_since: BTreeMap<NodeId, Instant>,
     /// What all hints may come to.
     pub(super) hint_limit: u64,
+    /// Whoever commits a change of a record has taken it out of here.
     pub(super) recent: Recent,
     pub(super) random: Box<dyn FnMut() -> u64 + Send>,
     pub(super) log: Logger,
@@ -52,7 +54,7 @@ pub(super) enum Place {
 }
 
 /// A record or hint as a batch will leave it.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(super) struct Entry {
     pub(super) state: State,
     pub(super) minted: Option<Actor>,
@@ -68,8 +70,8 @@ pub(super) struct Entry {
     pub(super) was_damaged: bool,
     /// The encoded record and the encoded state in it, if an answer already needed them.
     pub(super) encoded: Option<(Bytes, Bytes)>,
-    /// The encoded state before the batch; `None` if there was none.
-    pub(super) before: Option<Bytes>,
+    /// What stood for it in the digests before the batch.
+    pub(super) mark: Mark,
 }
 
 impl Store {
@@ -95,7 +97,7 @@ impl Store {
     }
 
     fn commit_to(&mut self, changes: Vec<Change>, sync: Sync) -> Result<(), EngineError> {
-        self.recent.note(&changes);
+        debug_assert!(!changes.iter().any(|change| self.recent.holds(change)));
         match self.engine.commit(changes, sync) {
             Ok(()) => {
                 self.commits += 1;
@@ -178,21 +180,11 @@ impl Store {
     }
 
     /// The state of a key as the engine has it. A damaged hint counts as missing.
-    pub(super) fn load(&self, place: &Place, key: &Key) -> Result<Entry, EngineError> {
-        let mut entry = Entry {
-            state: State::default(),
-            minted: None,
-            was: Presence::Absent,
-            weight: None,
-            changed: false,
-            damaged: false,
-            was_damaged: false,
-            encoded: None,
-            before: None,
-        };
+    pub(super) fn load(&mut self, place: &Place, key: &Key) -> Result<Entry, EngineError> {
+        let mut entry = Entry::default();
         let stored = match place {
-            Place::Record => match self.recent.get(key) {
-                Some(record) => self.records.opened(key, record),
+            Place::Record => match self.recent.take(key) {
+                Some(known) => return Ok(known.into()),
                 None => self.records.record(key.hash().partition(), key)?,
             },
             Place::Hint(target) => {
@@ -218,7 +210,7 @@ impl Store {
                 entry.was = presence(&state);
                 entry.state = state;
                 entry.minted = record.minted;
-                entry.before = Some(record.state);
+                entry.mark = mark(key, entry.was, &record.state);
             }
             Err(why) => {
                 self.records.note_damage(key, &why);
@@ -229,7 +221,29 @@ impl Store {
     }
 }
 
+impl From<Known> for Entry {
+    fn from(known: Known) -> Self {
+        Self {
+            was: presence(&known.state),
+            state: known.state,
+            minted: known.minted,
+            mark: known.mark,
+            ..Self::default()
+        }
+    }
+}
+
 impl Entry {
+    /// What is to be remembered of a record once it is committed, with what then stands for it in
+    /// the digests; nothing of one that is gone or damaged.
+    pub(super) fn known(self, mark: Mark) -> Option<Known> {
+        (!self.damaged && !self.state.is_empty()).then_some(Known {
+            state: self.state,
+            minted: self.minted,
+            mark,
+        })
+    }
+
     /// Leaves nothing behind, damage neither.
     pub(super) fn vanish(&mut self) {
         self.become_state(State::default(), None);

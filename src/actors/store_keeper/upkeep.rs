@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::StoreKeeper;
-use super::store::{Store, presence};
+use super::store::{Entry, Store, presence};
 use crate::dynamo::key::{Key, PARTITIONS, Partition};
 use crate::dynamo::merkle::{Digest, LeafDigests, Mark, Tree, record_digest};
 use crate::storage::{EngineError, Presence};
@@ -54,27 +54,17 @@ pub(super) enum Redigest {
     Forget(Partition),
 }
 
-type Before = ((Presence, Option<Bytes>), bool);
-
 impl Redigest {
-    /// Nothing for a key that the scan has yet to meet. A damaged record's digest is not known, so
-    /// its partition is built anew.
-    pub(super) fn of(
-        tree: &Tree,
-        key: &Key,
-        (before, damaged): Before,
-        (is, state): (Presence, &Bytes),
-    ) -> Option<Self> {
-        if damaged {
-            return Some(Self::Forget(key.hash().partition()));
+    /// A damaged record's digest is not known, so its partition is built anew.
+    pub(super) fn of(key: &Key, before: &Entry, new: Mark) -> Self {
+        if before.was_damaged {
+            return Self::Forget(key.hash().partition());
         }
-        tree.covers(key).then(|| Self::Replace {
+        Self::Replace {
             key: key.clone(),
-            old: before
-                .1
-                .map_or(Mark::NOTHING, |old| mark(key, before.0, &old)),
-            new: mark(key, is, state),
-        })
+            old: before.mark,
+            new,
+        }
     }
 
     pub(super) fn apply(self, tree: &mut Tree) {
@@ -85,7 +75,8 @@ impl Redigest {
     }
 }
 
-fn mark(key: &Key, presence: Presence, state: &Bytes) -> Mark {
+/// What stands for a record in the digests.
+pub(super) fn mark(key: &Key, presence: Presence, state: &Bytes) -> Mark {
     match presence {
         Presence::Absent => Mark::NOTHING,
         Presence::Live | Presence::Deleted => Mark {

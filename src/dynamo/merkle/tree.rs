@@ -11,7 +11,7 @@ use crate::dynamo::key::{Key, PARTITIONS, Partition};
 /// What stands for one key: its record's digest, and whether the record has a value. A record that
 /// is only a delete is in the digests like any other, so that owners come to agree on it at once:
 /// they forget it within one and the same sweep, which is over before anybody looks twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Mark {
     /// See [`record_digest`](super::record_digest); 0 for no record.
     pub digest: u64,
