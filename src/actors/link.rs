@@ -1,7 +1,10 @@
 //! The way to other nodes: HTTP with the cluster's proof on every call. One per worker thread,
 //! since its connections belong to the thread.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fmt;
+use std::rc::Rc;
 use std::time::Duration;
 
 use actix_service::{Service, apply_fn};
@@ -9,8 +12,10 @@ use actix_tls::connect::{ConnectError as TcpConnectError, ConnectInfo};
 use awc::error::{ConnectError, SendRequestError};
 use awc::http::StatusCode;
 use awc::http::Uri;
+use awc::http::header::HOST;
+use awc::{FrozenClientRequest, SendClientRequest};
 use bytes::Bytes;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::dynamo::quorum::Fault;
 use crate::dynamo::ring::ClusterId;
@@ -38,11 +43,23 @@ const IDLE_TIME: Duration = Duration::from_secs(15);
 /// Connections to all nodes together; batches in flight are bounded far below it.
 const MAX_CONNECTIONS: usize = 256;
 
+/// Addresses that calls are kept ready for; more than a cluster has members.
+const MOST_READY: usize = 1024;
+
+/// A call without its body: its head is the same every time.
+struct Ready {
+    path: String,
+    cluster: Option<ClusterId>,
+    call: FrozenClientRequest,
+}
+
 /// Calls other nodes.
 #[derive(Clone)]
 pub struct Link {
     client: awc::Client,
     proof: PeerProof,
+    /// By address.
+    ready: Rc<RefCell<HashMap<String, Vec<Ready>>>>,
 }
 
 /// Why a call has no answer.
@@ -108,9 +125,15 @@ impl Link {
         let client = awc::ClientBuilder::new()
             .connector(connector)
             .disable_redirects()
+            .disable_timeout()
             .no_default_headers()
             .finish();
-        Self { client, proof }
+        let ready = Rc::default();
+        Self {
+            client,
+            proof,
+            ready,
+        }
     }
 
     /// Posts a message and gives the answer's body. A connection that the other side had closed
@@ -128,31 +151,55 @@ impl Link {
         time: Duration,
     ) -> Result<Bytes, LinkError> {
         let (body, deadline) = (Bytes::from(body), Instant::now() + time);
-        let first = self.post_once(address, path, body.clone(), cluster, time);
-        let broken = match first.await {
-            Err(LinkError::Broken) => LinkError::Broken,
-            other => return other,
+        let call = self.ready(address, path, cluster)?;
+        let exchanges = async {
+            match exchange(call.send_body(body.clone())).await {
+                Err(LinkError::Broken) if Instant::now() < deadline => {
+                    exchange(call.send_body(body)).await
+                }
+                other => other,
+            }
         };
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(broken);
-        }
-        self.post_once(address, path, body, cluster, left).await
+        let outcome = timeout_at(deadline, exchanges).await;
+        outcome.unwrap_or(Err(LinkError::TimedOut))
     }
 
-    async fn post_once(
+    fn ready(
         &self,
         address: &str,
         path: &str,
-        body: Bytes,
         cluster: Option<ClusterId>,
-        time: Duration,
-    ) -> Result<Bytes, LinkError> {
-        let deadline = Instant::now() + time;
+    ) -> Result<FrozenClientRequest, LinkError> {
+        let mut ready = self.ready.borrow_mut();
+        let is_it = |ready: &&Ready| ready.path == path && ready.cluster == cluster;
+        let known = ready.get(address).and_then(|all| all.iter().find(is_it));
+        if let Some(known) = known {
+            return Ok(known.call.clone());
+        }
+        let call = self.head(address, path, cluster)?;
+        if ready.len() >= MOST_READY {
+            ready.clear();
+        }
+        let all = ready.entry(address.to_owned()).or_default();
+        all.retain(|ready| ready.path != path);
+        all.push(Ready {
+            path: path.to_owned(),
+            cluster,
+            call: call.clone(),
+        });
+        Ok(call)
+    }
+
+    fn head(
+        &self,
+        address: &str,
+        path: &str,
+        cluster: Option<ClusterId>,
+    ) -> Result<FrozenClientRequest, LinkError> {
         let mut request = self
             .client
             .post(format!("http://{address}{path}"))
-            .timeout(time)
+            .insert_header((HOST, address))
             .insert_header((PROTOCOL_HEADER, PROTOCOL))
             .insert_header((PROOF_HEADER, self.proof.as_str()));
         if let Some(caller) = self.proof.caller() {
@@ -161,28 +208,24 @@ impl Link {
         if let Some(cluster) = cluster {
             request = request.insert_header((CLUSTER_HEADER, cluster.to_string()));
         }
-        let mut answer = request
-            .send_body(body)
-            .await
-            .map_err(|error| link_error(&error))?;
-        let limited = answer.body().limit(MAX_PEER_MESSAGE_BYTES);
-        let body = limited.await.map_err(|_broken| {
-            let over = Instant::now() >= deadline;
-            if over {
-                LinkError::TimedOut
-            } else {
-                LinkError::Broken
-            }
-        })?;
-        if answer.status() == StatusCode::OK || Mutant::AnyStatusIsAnAnswer.is_chosen() {
-            return Ok(body);
-        }
-        let message = String::from_utf8_lossy(&body).into_owned();
-        Err(LinkError::Refused {
-            status: answer.status().as_u16(),
-            message,
-        })
+        // What is no address is nobody's.
+        request.freeze().or(Err(LinkError::Unreachable))
     }
+}
+
+/// Sends a call, and gives the answer's body.
+async fn exchange(sent: SendClientRequest) -> Result<Bytes, LinkError> {
+    let mut answer = sent.await.map_err(|error| link_error(&error))?;
+    let limited = answer.body().limit(MAX_PEER_MESSAGE_BYTES);
+    let body = limited.await.or(Err(LinkError::Broken))?;
+    if answer.status() == StatusCode::OK || Mutant::AnyStatusIsAnAnswer.is_chosen() {
+        return Ok(body);
+    }
+    let message = String::from_utf8_lossy(&body).into_owned();
+    Err(LinkError::Refused {
+        status: answer.status().as_u16(),
+        message,
+    })
 }
 
 #[expect(
