@@ -4,7 +4,9 @@
 //! would mean 256 memtables. A batch reaches its readers only when its journal entry is where the
 //! commit asked for it to be. Hints have a keyspace of their own, with the target's name in front.
 
+mod ahead;
 mod journal;
+mod torn;
 
 use std::io::ErrorKind;
 use std::ops::Bound;
@@ -17,6 +19,7 @@ use super::{Change, Engine, EngineError, Entry, Sync};
 use crate::dynamo::key::{Key, Partition};
 use crate::dynamo::node_id::NodeId;
 use crate::mutant::Mutant;
+use ahead::Ahead;
 use journal::JournalError;
 
 const MIB: u64 = 1024 * 1024;
@@ -31,6 +34,8 @@ const BLOCK_CACHE: u64 = 16 * MIB;
 /// next start replays.
 const JOURNALS: u64 = 128 * MIB;
 const WORKERS: usize = 2;
+/// What the journal adds to the key and the record of a change, at most and about.
+const ITEM_BYTES: usize = 96;
 /// Records are refused while less than this is free, so that flushes, compactions and metadata
 /// still find space. Refusing before anything is written is the only refusal that is certain.
 const RESERVE: u64 = 32 * MIB;
@@ -40,6 +45,7 @@ pub struct FjallEngine {
     path: PathBuf,
     /// Records are refused while less than this is free.
     reserve: u64,
+    ahead: Ahead,
     database: Database,
     records: Keyspace,
     hints: Keyspace,
@@ -69,6 +75,7 @@ impl FjallEngine {
         Ok(Self {
             path: path.to_owned(),
             reserve: RESERVE,
+            ahead: Ahead::new(path),
             database,
             records,
             hints,
@@ -166,6 +173,7 @@ impl Engine for FjallEngine {
 
     fn commit(&self, changes: Vec<Change>, sync: Sync) -> Result<(), EngineError> {
         self.refuse_when_full(&changes)?;
+        self.ahead.make_ready(journal_bytes(&changes));
         let mut batch = self.database.batch().durability(Some(match sync {
             Sync::Disk if !Mutant::EngineIgnoresSync.is_chosen() => PersistMode::SyncData,
             Sync::Disk | Sync::Os => PersistMode::Buffer,
@@ -245,6 +253,21 @@ fn is_damage(error: &fjall::Error) -> bool {
 
 fn broken(error: impl std::error::Error + Send + std::marker::Sync + 'static) -> EngineError {
     EngineError::Broken(Box::new(error))
+}
+
+/// What a batch takes in the journal, about.
+fn journal_bytes(changes: &[Change]) -> u64 {
+    let one = |change: &Change| {
+        ITEM_BYTES
+            + match change {
+                Change::Put(_, key, record) | Change::PutHint(_, key, record) => {
+                    key.as_bytes().len() + record.len()
+                }
+                Change::Remove(_, key) | Change::RemoveHint(_, key) => key.as_bytes().len(),
+                Change::Meta(name, value) => name.len() + value.len(),
+            }
+    };
+    changes.iter().map(one).sum::<usize>() as u64
 }
 
 fn prefix(partition: u16) -> Vec<u8> {

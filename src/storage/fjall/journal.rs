@@ -7,12 +7,15 @@
 //! item  = 2, kind, compression | u64 keyspace | u16 key | u32 value | u32 value as stored | key | value
 //!       = 4, u64 keyspace
 //! ```
-//! All numbers are little-endian. Behind the last batch there are zeros, or what is left of a batch
-//! that a crash cut short; that has no end mark. The engine checks the checksums itself.
+//! All numbers are little-endian. Behind the last batch there are zeros, or what a crash left of a
+//! batch: it ends early and has no end mark, or lacks sectors in its midst (see [`super::torn`]). The
+//! engine checks the checksums itself, but for that one.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+
+use super::torn;
 
 const START: u8 = 1;
 const ITEM: u8 = 2;
@@ -23,8 +26,10 @@ const LAST_KIND: u8 = 2;
 /// The one compression there is; 0 is none.
 const LZ4: u8 = 1;
 const MAGIC: [u8; 4] = *b"FJL\x03";
+/// Length of a start mark.
+pub(super) const START_BYTES: usize = 1 + 4 + 8;
 /// Length of an end mark.
-const END_BYTES: usize = 1 + 8 + MAGIC.len();
+pub(super) const END_BYTES: usize = 1 + 8 + MAGIC.len();
 /// Numbers of batches rise, and not by more than this from one to the next.
 const LARGEST_STEP: u64 = 1 << 24;
 
@@ -78,34 +83,73 @@ pub(super) fn inspect(folder: &Path) -> Result<(), JournalError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(io(folder)(error)),
     };
+    let mut journals = Vec::new();
     for entry in entries {
         let path = entry.map_err(io(folder))?.path();
-        if path.extension().is_some_and(|extension| extension == "jnl")
-            && let Some(at) = damaged_at(&path).map_err(io(&path))?
-        {
-            return Err(JournalError::Damaged { path, at });
+        if path.extension().is_some_and(|extension| extension == "jnl") {
+            journals.push((number(&path), path));
+        }
+    }
+    journals.sort();
+    let newest = journals.last().map(|(_, path)| path.clone());
+    for (_, path) in journals {
+        match verdict(&path).map_err(io(&path))? {
+            Verdict::Sound => {}
+            // Another one was begun only after this one was synced whole.
+            Verdict::Torn(at) if newest.as_ref() == Some(&path) => {
+                torn::cut(&path, at).map_err(io(&path))?;
+            }
+            Verdict::Torn(at) | Verdict::Damaged(at) => {
+                return Err(JournalError::Damaged { path, at });
+            }
         }
     }
     Ok(())
 }
 
-/// Where a journal is damaged, if it is.
-fn damaged_at(path: &Path) -> io::Result<Option<u64>> {
+/// The number that a journal has for its name.
+pub(super) fn number(path: &Path) -> Option<u64> {
+    path.file_stem()?.to_str()?.parse().ok()
+}
+
+/// What a journal is, and from where on.
+enum Verdict {
+    /// As it was written, or so that the engine sees for itself where it ends.
+    Sound,
+    /// Its last batch never reached the disk whole.
+    Torn(u64),
+    /// Not what was written.
+    Damaged(u64),
+}
+
+fn verdict(path: &Path) -> io::Result<Verdict> {
     let reader = BufReader::with_capacity(1 << 16, File::open(path)?);
     let mut walk = Walk { reader, last: None };
-    loop {
-        let at = walk.reader.stream_position()?;
-        let damaged = match walk.batch()? {
-            Found::Sound => continue,
-            Found::Wrong => true,
-            Found::Short => {
-                let goes_on = !walk.rest()?.is_empty();
-                walk.reader.seek(SeekFrom::Start(at))?;
-                goes_on || walk.has_an_end()?
-            }
-        };
-        return Ok(damaged.then_some(at));
+    let (mut before, mut at) = (0, 0);
+    let found = loop {
+        match walk.batch()? {
+            Found::Sound => (before, at) = (at, walk.reader.stream_position()?),
+            found @ (Found::Short | Found::Wrong) => break found,
+        }
+    };
+    let goes_on = !walk.rest()?.is_empty();
+    walk.reader.seek(SeekFrom::Start(at))?;
+    let rest = walk.rest()?;
+    if found == Found::Short && !goes_on && !walk.has_an_end(&rest) {
+        let last = torn::between(walk.reader.get_ref(), before, at)?;
+        let torn = torn::lacks_a_sector(before, &last) && !torn::is_whole(&last);
+        return Ok(if torn {
+            Verdict::Torn(before)
+        } else {
+            Verdict::Sound
+        });
     }
+    let torn = torn::lacks_a_sector(at, &rest) && !walk.has_a_batch_behind(&rest);
+    Ok(if torn {
+        Verdict::Torn(at)
+    } else {
+        Verdict::Damaged(at)
+    })
 }
 
 impl Walk {
@@ -177,15 +221,14 @@ impl Walk {
         }
     }
 
-    /// Whether there is an end mark from here on, followed by the start of a batch or by nothing.
-    fn has_an_end(&mut self) -> io::Result<bool> {
-        let rest = self.rest()?;
-        let marks = rest.windows(END_BYTES).enumerate();
-        let mut ends = marks.filter(|(_, w)| w.first() == Some(&END) && w.ends_with(&MAGIC));
-        Ok(ends.any(|(at, _)| {
-            let behind = rest.get(at + END_BYTES..).unwrap_or_default();
-            behind.is_empty() || self.is_start(behind)
-        }))
+    /// Whether there is an end mark in the rest, followed by the start of a batch or by nothing.
+    fn has_an_end(&self, rest: &[u8]) -> bool {
+        behind_ends(rest).any(|behind| behind.is_empty() || self.is_start(behind))
+    }
+
+    /// Whether there is an end mark in the rest, followed by the start of a batch.
+    fn has_a_batch_behind(&self, rest: &[u8]) -> bool {
+        behind_ends(rest).any(|behind| self.is_start(behind))
     }
 
     fn is_start(&self, bytes: &[u8]) -> bool {
@@ -230,6 +273,13 @@ impl Walk {
         self.reader.read_exact(&mut bytes)?;
         Ok(bytes)
     }
+}
+
+/// What follows each end mark.
+fn behind_ends(rest: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let marks = rest.windows(END_BYTES).enumerate();
+    let ends = marks.filter(|(_, w)| w.first() == Some(&END) && w.ends_with(&MAGIC));
+    ends.map(|(at, _)| rest.get(at + END_BYTES..).unwrap_or_default())
 }
 
 /// A zero where a tag should be was never written; any other byte there was.

@@ -1,6 +1,6 @@
 //! What becomes of records when the disk misbehaves.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 
 use tempfile::TempDir;
@@ -88,6 +88,109 @@ fn p1_a_journal_cut_anywhere_in_its_last_batch_keeps_all_before_it() {
         );
         let last = (cut == begins[3]).then(|| "value 2".into());
         assert_eq!(get(2), last, "cut at {cut} of {begins:?}");
+    }
+}
+
+/// Makes some sectors of a batch what they were before it was written.
+fn unwrite(journal: &Path, batch: std::ops::Range<u64>, is_lost: impl Fn(u64) -> bool) {
+    let file = OpenOptions::new().write(true).open(journal).unwrap();
+    for sector in (batch.start / 512)..batch.end.div_ceil(512) {
+        let from = batch.start.max(sector * 512);
+        let to = batch.end.min((sector + 1) * 512);
+        if is_lost(sector - batch.start / 512) {
+            let zeros = vec![0; usize::try_from(to - from).unwrap()];
+            file.write_all_at(&zeros, from).unwrap();
+        }
+    }
+}
+
+/// Two small batches and one of several sectors.
+fn a_large_batch_at_the_end(dir: &TempDir) -> (PathBuf, Vec<u64>) {
+    let (journal, mut begins) = batches(dir, 2);
+    let engine = open(dir);
+    let large = (2..8).map(|n| Change::Put(partition(), key(n), vec![b'v'; 500].into()));
+    engine.commit(large.collect(), Sync::Disk).unwrap();
+    drop(engine);
+    begins.push(end_of(&journal));
+    (journal, begins)
+}
+
+/// Power that goes in the middle of a sync leaves any of the sectors that were on their way.
+#[test]
+fn p1_a_last_batch_of_which_sectors_never_reached_the_disk_is_left_out() {
+    let dir = TempDir::new().unwrap();
+    let (journal, begins) = a_large_batch_at_the_end(&dir);
+    let name = journal.strip_prefix(dir.path()).unwrap();
+    let sectors = begins[3].div_ceil(512) - begins[2] / 512;
+    assert!(sectors > 5, "{begins:?}");
+    let one_lost = (0..sectors).map(|lost| 1_u64 << lost);
+    let one_there = (0..sectors).map(|there| !(1_u64 << there));
+    let mixed = [
+        0b01_0101_0101,
+        0b10_1010_1010,
+        0b00_1100_1100,
+        0b11_0011_0011,
+    ];
+    for lost in one_lost.chain(one_there).chain(mixed) {
+        let copy = copy(&dir);
+        let path = copy.path().join(name);
+        unwrite(&path, begins[2]..begins[3], |sector| {
+            lost >> sector & 1 == 1
+        });
+        for _start in 0..2 {
+            let engine = FjallEngine::open(&copy.path().join("records"));
+            let engine = engine.unwrap_or_else(|error| panic!("lost {lost:b}: {error}"));
+            let get = |n| engine.get(partition(), &key(n)).unwrap();
+            let before = (Some("value 0".into()), Some("value 1".into()));
+            assert_eq!((get(0), get(1)), before, "lost {lost:b}");
+            assert!((2..8).all(|n| get(n).is_none()), "lost {lost:b}");
+            let put = Change::Put(partition(), key(0), "value 0".into());
+            engine.commit(vec![put], Sync::Disk).unwrap();
+        }
+    }
+}
+
+#[test]
+fn p11_a_lost_sector_that_was_synced_is_refused() {
+    let dir = TempDir::new().unwrap();
+    let (journal, begins) = a_large_batch_at_the_end(&dir);
+    let engine = open(&dir);
+    let put = Change::Put(partition(), key(9), "later".into());
+    engine.commit(vec![put], Sync::Disk).unwrap();
+    drop(engine);
+    let name = journal.strip_prefix(dir.path()).unwrap();
+    for lost in 0..begins[3].div_ceil(512) - begins[2] / 512 {
+        let copy = copy(&dir);
+        let batch = begins[2]..begins[3];
+        unwrite(&copy.path().join(name), batch, |sector| sector == lost);
+        let opened = FjallEngine::open(&copy.path().join("records"));
+        assert!(matches!(opened, Err(EngineError::Damaged(_))), "{lost}");
+    }
+}
+
+/// What is written ahead into a journal is what was there, and makes its blocks exist.
+#[test]
+fn a_journal_is_filled_with_zeros_ahead_of_its_batches() {
+    let dir = TempDir::new().unwrap();
+    let engine = open(&dir);
+    let value = Bytes::from(vec![b'v'; 40_000]);
+    let (mut least, mut written) = (u64::MAX, 0);
+    for n in 0..40 {
+        let put = Change::Put(partition(), key(n), value.clone());
+        engine.commit(vec![put], Sync::Disk).unwrap();
+        written += value.len() as u64;
+        let journal = ahead::newest(&dir.path().join("records")).unwrap().unwrap();
+        let file = File::open(journal).unwrap();
+        least = least.min(ahead::first_hole(&file).unwrap() - written);
+    }
+    assert!((1..ahead::CHUNK as u64).contains(&least), "{least}");
+    drop(engine);
+    let engine = open(&dir);
+    for n in 0..40 {
+        assert_eq!(
+            engine.get(partition(), &key(n)).unwrap(),
+            Some(value.clone())
+        );
     }
 }
 
