@@ -50,3 +50,4 @@ tools: rust
 	[ -z "$$missing" ] || { echo "installing$$missing"; apt-get update -q && \
 		apt-get install -q -y --no-install-recommends $$missing; } || \
 		{ echo "the tests need, from your system's packages:$$missing" >&2; exit 1; }
+	@tests/tools.sh

@@ -6,6 +6,7 @@ pub mod actors;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod discovery;
 pub mod dynamo;
 pub mod http;
 pub mod limits;

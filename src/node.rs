@@ -1,5 +1,6 @@
 //! A node: its parts, put together. The only place that knows them all.
 
+pub(crate) mod discovery;
 mod door;
 mod shared;
 
@@ -35,6 +36,7 @@ use crate::actors::ring_view::{RingPublisher, RingView, View};
 use crate::actors::store_keeper::{self, StoreKeeper, StoreParts};
 use crate::actors::worker::Quorums;
 use crate::config::{self, Config, Founding, Listen, Storage};
+use crate::discovery::{Depart, Presence, Retire};
 use crate::dynamo::membership::boots::Boot;
 use crate::dynamo::membership::lifecycle::{Me, Refusal};
 use crate::dynamo::ring::{ClusterId, Member};
@@ -93,8 +95,8 @@ pub async fn run(config: Config, log: Logger) -> Result<(), NodeError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let sockets = Sockets::bind(config.listen)?;
-    let node = Node::assemble(&config, &log)?;
-    let (server, mut refused) = (node.serve(&config, sockets)?, node.refused);
+    let mut node = Node::assemble(&config, &log)?;
+    let server = node.serve(&config, sockets)?;
     let handle = server.handle();
     let serving = actix::spawn(server);
     info!(log, "listening"; "event.action" => "started",
@@ -103,10 +105,16 @@ pub async fn run(config: Config, log: Logger) -> Result<(), NodeError> {
     let end = tokio::select! {
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
-        refusal = refused.recv() => refusal.map_or(Ok(()), |why| Err(NodeError::Refused(why))),
+        refusal = node.refused.recv() => refusal.map_or(Ok(()), |why| Err(NodeError::Refused(why))),
     };
     info!(log, "draining"; "event.action" => "draining");
     node.readiness.do_send(lifecycle::Drain);
+    tokio::select! {
+        () = node.retire(&log) => {}
+        // Whoever insists does not wait for the balancer.
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
     node.lifecycle.do_send(lifecycle::Drain);
     handle.stop(end.is_ok()).await;
     if let Ok(Err(failed)) = serving.await {
@@ -114,6 +122,9 @@ pub async fn run(config: Config, log: Logger) -> Result<(), NodeError> {
     }
     if let Ok(Err(fault)) = node.shared.store.send(store_keeper::Drain).await {
         error!(log, "the store was not closed cleanly"; "error.message" => ?fault);
+    }
+    if let Err(closed) = node.presence.depart.send(Depart).await {
+        error!(log, "discovery has ended already"; "error.message" => %closed);
     }
     info!(log, "stopped"; "event.action" => "stopped");
     end
@@ -160,10 +171,18 @@ struct Node {
     entropy: Addr<AntiEntropy>,
     reaper: Addr<Reaper>,
     readiness: Addr<ReadinessKeeper>,
+    presence: Presence,
     refused: mpsc::Receiver<Refusal>,
 }
 
 impl Node {
+    /// Takes the node out of rotation while it still serves.
+    async fn retire(&self, log: &Logger) {
+        if let Err(closed) = self.presence.retire.send(Retire).await {
+            error!(log, "discovery has ended already"; "error.message" => %closed);
+        }
+    }
+
     fn assemble(config: &Config, log: &Logger) -> Result<Self, NodeError> {
         let (directory, engine) = open_store(config)?;
         let (identity, found) = Identity::begin(&*engine, durability(config), random_u64)?;
@@ -219,11 +238,10 @@ impl Node {
         let handoff = shared.start_handoff(&background, lifecycle.clone());
         let giver = shared.start_giver(&background);
         let entropy = shared.start_entropy(&background);
-        shared.start_recovery(&background);
         let reaper = shared.start_reaper(&background, config.tombstone_grace);
-        shared.start_hint_keeper(&background);
-        shared.start_mender(&background);
+        shared.start_keepers(&background);
         lifecycle.do_send(MeetHandoff(handoff.recipient()));
+        let presence = discovery::start(&control, config, &shared, &lifecycle);
         shared.tell_of_rings([readiness.clone().recipient(), lifecycle.clone().recipient()]);
         Ok(Self {
             _directory: directory,
@@ -233,6 +251,7 @@ impl Node {
             entropy,
             reaper,
             readiness,
+            presence,
             refused,
         })
     }
@@ -369,7 +388,7 @@ fn member(config: &Config, identity: &Identity, fresh: bool) -> Me {
             weight: config.weight.get(),
             addresses: config.advertise.clone(),
         },
-        seeds: config.seeds.len(),
+        seeds: discovery::seeds(config),
         expect: match config.founding {
             Founding::JoinOnly => usize::MAX,
             Founding::Expect(nodes) => nodes.get(),

@@ -117,20 +117,33 @@ fn help(verb: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The verbs, from the list in the command's own help.
-fn verbs() -> Vec<String> {
-    let help = help(&[]);
+/// The commands that a help lists.
+fn commands(help: &str) -> Vec<String> {
     let list = help.lines().skip_while(|line| *line != "Commands:").skip(1);
     let list = list.take_while(|line| !line.is_empty());
     let names = list.filter_map(|line| line.split_whitespace().next());
     names.filter(|n| *n != "help").map(str::to_owned).collect()
 }
 
+/// The verbs, from the list in the command's own help.
+fn verbs() -> Vec<String> {
+    commands(&help(&[]))
+}
+
+/// What a verb says of itself and of what can be done with it.
+fn whole_help(verb: &str) -> String {
+    let mut whole = help(&[verb]);
+    for command in commands(&whole) {
+        whole += &help(&[verb, &command]);
+    }
+    whole
+}
+
 #[test]
 fn every_flag_that_the_documents_name_exists() {
     let verbs = verbs();
     assert!(verbs.iter().any(|verb| verb == "server"), "{verbs:?}");
-    let of = |verb: &String| (verb.clone(), help(&[verb]));
+    let of = |verb: &String| (verb.clone(), whole_help(verb));
     let helps: Vec<(String, String)> = verbs.iter().map(of).collect();
     let mut missing = Vec::new();
     for document in documents() {

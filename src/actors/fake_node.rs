@@ -28,7 +28,7 @@ use super::ring_view::{RingPublisher, RingView, View};
 use super::store_keeper::{StoreKeeper, StoreParts};
 use crate::dynamo::key::Key;
 use crate::dynamo::membership::boots::Boot;
-use crate::dynamo::membership::lifecycle::Me;
+use crate::dynamo::membership::lifecycle::{Me, Permission};
 use crate::dynamo::ring::{Addresses, ClusterId, Member, OwnerSet, Ring};
 use crate::dynamo::version::State;
 use crate::http::peer_api;
@@ -115,6 +115,7 @@ impl FakeNode {
         let (exit, refusals) = mpsc::channel(1);
         let parts = LifecycleParts {
             seeds: Vec::new(),
+            permitted: Permission::ALL,
             link: Link::new(proof()),
             ring_keeper: ring_keeper.clone(),
             view: view.clone(),

@@ -23,9 +23,10 @@ use super::ring_keeper::{Announced, BeginRecovery, RingChanged, RingKeeper, Vouc
 use super::ring_view::RingView;
 use super::starts::Starts;
 use super::store_keeper::{RenewIncarnation, SaveMeta, StoreKeeper};
+use crate::discovery::{PeersFound, Permitted};
 use crate::dynamo::membership::boots::Boot;
 use crate::dynamo::membership::lifecycle::{
-    Effect, Event, FoundRefusal, Founding, Lifecycle as Rules, Me, Refusal,
+    Effect, Event, FoundRefusal, Founding, Lifecycle as Rules, Me, Permission, Refusal,
 };
 use crate::dynamo::membership::promise::{Ballot, Loss};
 use crate::dynamo::node_id::NodeId;
@@ -45,6 +46,8 @@ const HELLO_TIME: Duration = Duration::from_secs(1);
 pub struct LifecycleParts {
     /// Peer addresses to start from.
     pub seeds: Vec<String>,
+    /// What this node may begin until it is told more.
+    pub permitted: Permission,
     /// To other nodes.
     pub link: Link,
     /// Keeps the ring.
@@ -161,7 +164,8 @@ impl Lifecycle {
         parts: LifecycleParts,
     ) -> Self {
         let member = me.member.clone();
-        let (life, first) = Rules::start(me, ring.clone(), past.founding);
+        let (mut life, mut first) = Rules::start(me, ring.clone(), past.founding);
+        first.extend(life.handle(Event::Permitted(parts.permitted)));
         Self {
             life,
             parts,
@@ -440,6 +444,23 @@ impl Handler<MeetHandoff> for Lifecycle {
     fn handle(&mut self, MeetHandoff(handoff): MeetHandoff, _ctx: &mut Self::Context) {
         self.handoff = Some(handoff);
         self.start_transfers();
+    }
+}
+
+/// More addresses to greet; who answers there is decided by the greeting.
+impl Handler<PeersFound> for Lifecycle {
+    type Result = ();
+
+    fn handle(&mut self, PeersFound(peers): PeersFound, _ctx: &mut Self::Context) {
+        self.parts.seeds = peers;
+    }
+}
+
+impl Handler<Permitted> for Lifecycle {
+    type Result = ();
+
+    fn handle(&mut self, Permitted(permission): Permitted, ctx: &mut Self::Context) {
+        self.happened(Event::Permitted(permission), ctx);
     }
 }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::config::ConfigError;
+use crate::discovery::consul::agent::ConsulError;
 use crate::node::NodeError;
 use crate::wire::clock::ClockError;
 
@@ -99,6 +100,9 @@ pub(super) enum Failure {
     /// A checked history could not have shown a broken promise.
     #[error("the run shows nothing")]
     Void,
+    /// Consul did not say what it was asked.
+    #[error(transparent)]
+    Consul(#[from] ConsulError),
     /// The operating system has no random numbers.
     #[error("no random numbers: {0}")]
     Random(getrandom::Error),
@@ -151,6 +155,7 @@ impl Failure {
             | Self::History(_)
             | Self::Violated(_)
             | Self::Void
+            | Self::Consul(_)
             | Self::Random(_)
             | Self::Stream(_) => 1,
         }

@@ -11,6 +11,7 @@ mod dev;
 mod endpoints;
 mod failure;
 mod get;
+mod lb;
 mod members;
 mod output;
 mod put;
@@ -65,6 +66,9 @@ enum Verb {
     Members(members::Args),
     /// Show who owns what, or where one key lives
     Ring(ring::Args),
+    /// Configure a load balancer
+    #[command(subcommand)]
+    Lb(lb::Verb),
     /// Work with clocks
     #[command(subcommand)]
     Clock(clock::Verb),
@@ -117,6 +121,7 @@ fn perform(verb: Verb, streams: &mut Streams<'_>) -> Result<(), Failure> {
         Verb::Status(args) => block_on(status::run(args, streams)),
         Verb::Members(args) => block_on(members::run(args, streams)),
         Verb::Ring(args) => block_on(ring::run(args, streams)),
+        Verb::Lb(lb::Verb::Render(args)) => block_on(lb::run(args, streams)),
         Verb::Clock(verb) => clock::run(&verb, streams),
         Verb::Bench(args) => block_on(bench::run(args, streams)),
         Verb::Verify(args) => block_on(verify::run(*args, streams)),

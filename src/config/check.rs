@@ -8,7 +8,7 @@ use crate::dynamo::ring::Addresses;
 use crate::limits::{HINT_BYTES, IN_FLIGHT, TOMBSTONE_GRACE_SECONDS};
 
 use super::address::{HostPort, NotHostPort};
-use super::{Config, ConfigError, Founding, Listen, Notice, Settings, secret};
+use super::{Config, ConfigError, Discovery, Founding, Listen, Notice, Settings, consul, secret};
 
 const DEFAULT_REPLICAS: u32 = 3;
 const DEFAULT_QUORUM: u32 = 2;
@@ -25,6 +25,7 @@ pub(super) fn check(settings: Settings) -> Result<Config, ConfigError> {
     let mut notices = Vec::new();
     let listeners = listeners(&settings)?;
     let [client, admin, peer] = &listeners;
+    let consul = consul::check(&settings, &mut notices)?;
     let (seeds, founding) = seeds(&settings, peer)?;
     let (replicas, read_quorum, write_quorum) = quorums(&settings)?;
     let admin_token = match &settings.admin_token_file {
@@ -55,6 +56,7 @@ pub(super) fn check(settings: Settings) -> Result<Config, ConfigError> {
             what: "the directory the node keeps its data in",
         })?,
         seeds,
+        consul,
         founding,
         replicas,
         read_quorum,
@@ -211,7 +213,7 @@ fn advertised(
     })
 }
 
-fn address(flag: &'static str, value: &str) -> Result<HostPort, ConfigError> {
+pub(super) fn address(flag: &'static str, value: &str) -> Result<HostPort, ConfigError> {
     value.parse().map_err(|NotHostPort| ConfigError::Address {
         flag,
         value: value.to_owned(),
@@ -235,9 +237,11 @@ fn seeds(settings: &Settings, own: &Listener) -> Result<(Vec<String>, Founding),
         .map(HostPort::to_string)
         .collect();
     let listed = others.len() < all.len();
+    let in_consul = settings.discovery.unwrap_or_default() == Discovery::Consul;
     let founding = match settings.bootstrap_expect {
         Some(expect) => Founding::Expect(count("--bootstrap-expect", expect)?),
-        None if listed || all.is_empty() => {
+        // Nodes that are yet to be found in Consul are not none.
+        None if listed || (all.is_empty() && !in_consul) => {
             Founding::Expect(NonZeroUsize::MIN.saturating_add(others.len()))
         }
         None => Founding::JoinOnly,

@@ -47,6 +47,20 @@ pub enum ConfigError {
         /// What was given.
         value: String,
     },
+    /// Not a name that DNS can carry.
+    #[error("{flag} {value:?}: must be 1 to 63 of a-z 0-9 -, beginning and ending with neither -")]
+    Label {
+        /// Which flag.
+        flag: &'static str,
+        /// What was given.
+        value: String,
+    },
+    /// A flag that only means something with Consul.
+    #[error("{flag} is for --discovery consul")]
+    WithoutConsul {
+        /// Which flag.
+        flag: &'static str,
+    },
     /// Not an address to listen on.
     #[error(
         "{flag} {value:?}: must be an IP address and a port from 1 to 65535, as in 127.0.0.1:8080"

@@ -3,6 +3,7 @@
 
 mod address;
 mod check;
+mod consul;
 mod error;
 mod secret;
 mod settings;
@@ -16,9 +17,10 @@ use crate::dynamo::node_id::NodeId;
 use crate::dynamo::ring::Addresses;
 
 pub(crate) use address::is_host_port;
+pub use consul::Consul;
 pub use error::{ConfigError, Notice};
 pub use secret::{MIN_SECRET_BYTES, Secret};
-pub use settings::{Durability, LogFormat, LogLevel, Settings, Storage};
+pub use settings::{Discovery, Durability, LogFormat, LogLevel, Register, Settings, Storage};
 
 /// How long a write may stay in the cache under [`Durability::Interval`].
 pub const SYNC_INTERVAL: Duration = Duration::from_millis(200);
@@ -40,6 +42,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Peer addresses of other nodes, each once, without this node's own.
     pub seeds: Vec<String>,
+    /// Where it finds other nodes, and is found, beside the seeds.
+    pub consul: Option<Consul>,
     /// Whether it may found a cluster.
     pub founding: Founding,
     /// N.

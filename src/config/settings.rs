@@ -37,9 +37,32 @@ pub struct Settings {
     )]
     pub seeds: Option<Vec<String>>,
     /// Found a cluster once this many nodes see each other [default: 1 without seeds; the number of
-    /// seeds if this node is one of them; otherwise never found one, only join]
+    /// seeds if this node is one of them; otherwise, and with Consul, never found one, only join]
     #[arg(long, env = "QUORATE_BOOTSTRAP_EXPECT", value_name = "N")]
     pub bootstrap_expect: Option<u32>,
+    /// How other nodes are found [default: seeds]
+    #[arg(long, env = "QUORATE_DISCOVERY", value_enum)]
+    pub discovery: Option<Discovery>,
+    /// The Consul agent of this machine [default: 127.0.0.1:8500]
+    #[arg(long, env = "QUORATE_CONSUL", value_name = "HOST:PORT")]
+    pub consul: Option<String>,
+    /// The token that it is shown
+    #[arg(long, env = "QUORATE_CONSUL_TOKEN_FILE", value_name = "FILE")]
+    pub consul_token_file: Option<PathBuf>,
+    /// What the cluster is called in Consul [default: quorate]
+    #[arg(long, env = "QUORATE_SERVICE_NAME", value_name = "NAME")]
+    pub service_name: Option<String>,
+    /// Tags of this node in Consul; nodes find those that have them all [default: production]
+    #[arg(
+        long,
+        env = "QUORATE_SERVICE_TAGS",
+        value_name = "TAG,…",
+        value_delimiter = ','
+    )]
+    pub service_tags: Option<Vec<String>>,
+    /// Whether the node registers itself in Consul, or something else does [default: yes]
+    #[arg(long, env = "QUORATE_REGISTER", value_enum)]
+    pub register: Option<Register>,
     /// What other nodes connect to [default: --peer]
     #[arg(long, env = "QUORATE_ADVERTISE_PEER", value_name = "HOST:PORT")]
     pub advertise_peer: Option<String>,
@@ -133,6 +156,12 @@ impl Settings {
             data_dir: self.data_dir.or(below.data_dir),
             seeds: self.seeds.or(below.seeds),
             bootstrap_expect: self.bootstrap_expect.or(below.bootstrap_expect),
+            discovery: self.discovery.or(below.discovery),
+            consul: self.consul.or(below.consul),
+            consul_token_file: self.consul_token_file.or(below.consul_token_file),
+            service_name: self.service_name.or(below.service_name),
+            service_tags: self.service_tags.or(below.service_tags),
+            register: self.register.or(below.register),
             advertise_peer: self.advertise_peer.or(below.advertise_peer),
             advertise_client: self.advertise_client.or(below.advertise_client),
             advertise_admin: self.advertise_admin.or(below.advertise_admin),
@@ -155,6 +184,28 @@ impl Settings {
             exit_with_stdin: self.exit_with_stdin || below.exit_with_stdin,
         }
     }
+}
+
+/// How other nodes are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Discovery {
+    /// By --seeds alone
+    #[default]
+    Seeds,
+    /// In Consul, and by --seeds if there are any
+    Consul,
+}
+
+/// Whether a node registers itself in Consul.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Register {
+    /// It does
+    #[default]
+    Yes,
+    /// Registrator does, under the address that the node advertises to clients
+    No,
 }
 
 /// When a write is acknowledged.

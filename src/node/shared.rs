@@ -8,6 +8,7 @@ use arc_swap::ArcSwapOption;
 use slog::{Logger, o};
 use tokio::sync::{mpsc, watch};
 
+use super::discovery;
 use crate::actors::anti_entropy::{AntiEntropy, EntropyParts, ROUND};
 use crate::actors::background::Background;
 use crate::actors::giver::Giver;
@@ -68,9 +69,11 @@ impl Shared {
         (me, past, publisher, exit): LifeBegins,
     ) -> Addr<Lifecycle> {
         let (shared, seeds) = (self.clone(), config.seeds.clone());
+        let permitted = discovery::permitted_at_first(config);
         Lifecycle::start_in_arbiter(&thread.handle(), move |_| {
             let parts = LifecycleParts {
                 seeds,
+                permitted,
                 link: Link::new(shared.proof),
                 ring_keeper: shared.ring_keeper,
                 view: shared.view.clone(),
@@ -168,7 +171,14 @@ impl Shared {
         Worker::new(view, self.quorums, means, Box::new(connect), log)
     }
 
-    pub(super) fn start_hint_keeper(&self, thread: &Arbiter) {
+    /// What keeps other nodes', and this node's own, records whole.
+    pub(super) fn start_keepers(&self, thread: &Arbiter) {
+        self.start_recovery(thread);
+        self.start_hint_keeper(thread);
+        self.start_mender(thread);
+    }
+
+    fn start_hint_keeper(&self, thread: &Arbiter) {
         let shared = self.clone();
         HintKeeper::start_in_arbiter(&thread.handle(), move |_| {
             HintKeeper::new(HintKeeperParts {
@@ -181,7 +191,7 @@ impl Shared {
         });
     }
 
-    pub(super) fn start_mender(&self, thread: &Arbiter) {
+    fn start_mender(&self, thread: &Arbiter) {
         let shared = self.clone();
         Mender::start_in_arbiter(&thread.handle(), move |_| {
             Mender::new(MenderParts {
@@ -202,7 +212,7 @@ impl Shared {
         Giver::start_in_arbiter(&thread.handle(), |_| Giver::new(records, view, background))
     }
 
-    pub(super) fn start_recovery(&self, thread: &Arbiter) {
+    fn start_recovery(&self, thread: &Arbiter) {
         let shared = self.clone();
         Recovery::start_in_arbiter(&thread.handle(), move |_| {
             Recovery::new(RecoveryParts {

@@ -26,9 +26,13 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub mod balancer;
+pub mod consul;
 pub mod http;
+pub mod load;
 pub mod netns;
 pub mod process;
+pub mod tools;
 
 pub use http::{Answer, Client};
 use process::pause;
@@ -93,6 +97,33 @@ impl Cluster {
             node.seeds.clone_from(&seeds);
         }
         cluster
+    }
+
+    /// So many nodes that find each other in this Consul; starts nothing.
+    pub fn prepare_in(consul: &consul::Consul, nodes: usize) -> Self {
+        let extra = ["--discovery", "consul", "--consul", &consul.address];
+        let mut cluster = Self::prepare(nodes, &extra);
+        for node in &mut cluster.nodes {
+            node.seeds.clear();
+            node.extra
+                .extend(["--bootstrap-expect".to_owned(), nodes.to_string()]);
+        }
+        cluster
+    }
+
+    /// The same, started and READY.
+    pub fn start_in(consul: &consul::Consul, nodes: usize) -> Self {
+        let mut cluster = Self::prepare_in(consul, nodes);
+        cluster.spawn_all();
+        cluster.wait_ready();
+        cluster
+    }
+
+    /// One more node that looks for the others in Consul; starts nothing.
+    pub fn add_in_consul(&mut self) -> &mut Node {
+        let node = self.add();
+        node.seeds.clear();
+        node
     }
 
     /// Prepares one more node, with the first ones as its seeds, and starts nothing.

@@ -33,6 +33,7 @@ impl Lifecycle {
         let begun = |h: &Hello| h.ring.is_some() || h.founding.is_some();
         let first = visible.first().map(|m| &m.id);
         looked_around
+            && self.permitted.found
             && !self.ring_heard
             && self.pledge.kept().is_none()
             && visible.len() >= self.me.expect

@@ -31,6 +31,10 @@ pub enum Waiting {
     Move,
     /// Its turn, or the end of its proposal.
     Turn,
+    /// The catalogue's word that it may go ahead, which one new node gets at a time.
+    Permission,
+    /// The catalogue of nodes, before it founds a cluster.
+    Catalogue,
     /// The members, which find out whether another process answers for this node's name.
     Name(NodeId),
     /// Partitions that it owns, whose records it has lost: so many.
@@ -54,6 +58,10 @@ impl fmt::Display for Waiting {
             Self::Ring => f.write_str("heard of a ring: getting it"),
             Self::Move => f.write_str("waiting until the ring has finished moving"),
             Self::Turn => f.write_str("waiting to be added to the ring"),
+            Self::Permission => {
+                f.write_str("waiting for the lock in the catalogue: one new node joins at a time")
+            }
+            Self::Catalogue => f.write_str("waiting for the catalogue of nodes"),
             Self::Name(id) => write!(f, "the members are finding out who answers for {id}"),
             Self::Recovery(left) => write!(f, "recovering {left} partitions from other owners"),
             Self::Transfers => f.write_str("pulling partitions"),
@@ -69,11 +77,11 @@ impl Lifecycle {
             NodeState::Ready | NodeState::Leaving => None,
             NodeState::Pending if self.recovering > 0 => Some(Waiting::Recovery(self.recovering)),
             NodeState::Pending => Some(Waiting::Transfers),
-            NodeState::New if self.ring.is_some() => Some(if self.is_moving() {
-                Waiting::Move
-            } else {
-                Waiting::Turn
-            }),
+            NodeState::New if self.is_moving() => Some(Waiting::Move),
+            NodeState::New if self.ring.is_some() && !self.permitted.join => {
+                Some(Waiting::Permission)
+            }
+            NodeState::New if self.ring.is_some() => Some(Waiting::Turn),
             NodeState::New => Some(self.waiting_to_found()),
         }
     }
@@ -91,6 +99,7 @@ impl Lifecycle {
             (None, Some(first)) if visible >= expect && first < me.id => {
                 Waiting::FirstByName(first)
             }
+            (None, _) if visible >= expect && !self.permitted.found => Waiting::Catalogue,
             (None, _) => Waiting::Nodes { visible, expect },
         }
     }
@@ -133,8 +142,10 @@ impl Lifecycle {
             None
         } else if ring.member(&self.me.member.id).is_some() {
             Some(Change::Recover(self.me.member.clone()))
-        } else {
+        } else if self.permitted.join {
             Some(Change::Join(self.me.member.clone()))
+        } else {
+            None
         };
         if let Some(change) = change {
             self.proposing = true;

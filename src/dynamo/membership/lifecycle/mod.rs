@@ -89,8 +89,33 @@ pub enum Event {
     /// So many partitions that this node owns must be recovered from their other owners, because
     /// its store was lost.
     Recovering(usize),
+    /// Whoever finds the other nodes says what this one may begin.
+    Permitted(Permission),
     /// The operator stops this node.
     Drain,
+}
+
+/// What a node that is not a member may begin. Where a catalogue has to be heard first, or new nodes
+/// queue there, it is less than everything; what it has begun is decided by promises alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Permission {
+    /// To found a cluster. Promising another founder needs no permission.
+    pub found: bool,
+    /// To propose that it joins.
+    pub join: bool,
+}
+
+impl Permission {
+    /// Nobody has to be asked.
+    pub const ALL: Self = Self {
+        found: true,
+        join: true,
+    };
+    /// Neither yet.
+    pub const NONE: Self = Self {
+        found: false,
+        join: false,
+    };
 }
 
 /// What the caller does, in this order.
@@ -164,6 +189,7 @@ pub struct Lifecycle {
     claims: Claims,
     /// Partitions to be recovered.
     recovering: usize,
+    permitted: Permission,
 }
 
 impl Lifecycle {
@@ -193,6 +219,7 @@ impl Lifecycle {
             refused: None,
             claims: Claims::default(),
             recovering: 0,
+            permitted: Permission::ALL,
         };
         let effects = ring.map_or_else(Vec::new, |r| life.handle(Event::RingChanged(r)));
         (life, effects)
@@ -221,6 +248,7 @@ impl Lifecycle {
             Event::ProposalEnded(end) => self.proposal_ended(end, &mut out),
             Event::TransfersDone { epoch } => self.pulled = self.pulled.max(Some(epoch)),
             Event::Recovering(partitions) => self.recovering = partitions,
+            Event::Permitted(permission) => self.permitted = permission,
             Event::Drain => self.draining = true,
         }
         self.show_state(&mut out);

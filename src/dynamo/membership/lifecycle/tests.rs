@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::sim::Sim;
-use super::{Event, FoundRefusal, NodeState, Refusal, Waiting};
+use super::{Event, FoundRefusal, NodeState, Permission, Refusal, Waiting};
 use crate::dynamo::membership::fixture::{id, member};
 use crate::dynamo::ring::{ClusterId, Member, Ring};
 
@@ -416,4 +416,54 @@ fn a_node_that_recovers_is_pending_until_it_is_done() {
     assert_eq!(life.waiting_for(), Some(Waiting::Recovery(7)));
     life.handle(Event::Recovering(0));
     assert_eq!(life.state(), NodeState::Ready);
+}
+
+#[test]
+fn a_joiner_without_permission_waits_and_goes_once_it_has_it() {
+    let mut sim = running(3, &["n4"]);
+    sim.start_all(&["n4"]);
+    sim.permit("n4", Permission::NONE);
+    sim.run(secs(30));
+    assert_eq!(sim.life("n4").state(), NodeState::New);
+    assert_eq!(sim.life("n4").waiting_for(), Some(Waiting::Permission));
+    sim.permit("n4", Permission::ALL);
+    sim.settle(secs(30)).unwrap();
+    assert_eq!(sim.joined.last(), Some(&id("n4")));
+}
+
+#[test]
+fn the_first_by_name_founds_only_with_permission_and_the_others_need_none() {
+    let names = &NAMES[..3];
+    let mut sim = cluster(1, names, names, 3);
+    sim.start_all(names);
+    for name in names {
+        sim.permit(name, Permission::NONE);
+    }
+    sim.run(secs(20));
+    assert_eq!(sim.ring("n1"), None);
+    assert_eq!(sim.life("n1").waiting_for(), Some(Waiting::Catalogue));
+    let found = Permission {
+        found: true,
+        join: false,
+    };
+    sim.permit("n1", found);
+    sim.settle(secs(20)).unwrap();
+    assert_eq!(sim.ring("n3").unwrap().members.len(), 3);
+}
+
+/// Defects 20 and 21 of the seed at their root: what a catalogue says is no event of a member's
+/// life.
+#[test]
+fn seed_defect_20_a_member_that_loses_every_permission_changes_nothing() {
+    let mut sim = running(2, &[]);
+    let before = sim.ring("n1");
+    for name in &NAMES[..3] {
+        sim.permit(name, Permission::NONE);
+    }
+    sim.kill("n2");
+    sim.run(secs(60));
+    sim.start_all(&["n2"]);
+    sim.permit("n2", Permission::NONE);
+    sim.settle(secs(20)).unwrap();
+    assert_eq!(sim.ring("n2"), before);
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Effect, Event, FoundRefusal, Founding, Lifecycle, Me, NodeState, Refusal};
+use super::{Effect, Event, FoundRefusal, Founding, Lifecycle, Me, NodeState, Permission, Refusal};
 use crate::dynamo::membership::fixture::{Dice, member};
 use crate::dynamo::membership::promise::{Acceptor, Ballot, Loss, Proposer};
 use crate::dynamo::node_id::NodeId;
@@ -138,6 +138,11 @@ impl Sim {
 
     pub(super) fn drain(&mut self, name: &str) {
         self.tell(&member(name).addresses.peer, Event::Drain, None);
+    }
+
+    pub(super) fn permit(&mut self, name: &str, permission: Permission) {
+        let at = member(name).addresses.peer;
+        self.tell(&at, Event::Permitted(permission), None);
     }
 
     pub(super) fn refuse(&mut self, name: &str, why: &Refusal) {

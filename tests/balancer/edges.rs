@@ -1,0 +1,298 @@
+//! What the balancer lets through, what it says itself, and what it makes of what Consul knows.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::balancer::Balancer;
+use crate::support::consul::Consul;
+use crate::support::tools::tool;
+use crate::support::{Client, Cluster, eventually, free_address};
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn lb(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("docker/lb")
+        .join(file)
+}
+
+/// Registers a service that Consul does not check.
+fn register(consul: &Consul, id: &str, address: &str) {
+    let (host, port) = address.rsplit_once(':').unwrap();
+    let port: u16 = port.parse().unwrap();
+    let service = json!({"ID": id, "Name": "quorate", "Tags": ["production"],
+        "Address": host, "Port": port});
+    consul.put("/v1/agent/service/register", &service);
+}
+
+/// What `quorate lb render` and the template make of what Consul knows: the same.
+fn rendered(consul: &Consul) -> String {
+    let ours = Command::new(env!("CARGO_BIN_EXE_quorate"))
+        .args(["lb", "render", "--consul", &consul.address])
+        .output()
+        .unwrap();
+    assert!(ours.status.success(), "{ours:?}");
+    let ours = String::from_utf8(ours.stdout).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("rendered.conf");
+    let template = format!("{}:{}", lb("upstream.ctmpl").display(), out.display());
+    let theirs = Command::new(tool("consul-template"))
+        .args([
+            "-once",
+            "-template",
+            &template,
+            "-consul-addr",
+            &consul.address,
+        ])
+        .output()
+        .unwrap();
+    assert!(theirs.status.success(), "{theirs:?}");
+    assert_eq!(ours.trim(), std::fs::read_to_string(out).unwrap().trim());
+    ours
+}
+
+/// What nginx thinks of the balancer's configuration with these upstream lines.
+fn nginx_test(nginx: &str, upstream: &str) -> Output {
+    let dir = tempfile::tempdir().unwrap();
+    let conf = std::fs::read_to_string(lb("nginx.conf")).unwrap();
+    let conf = conf.replace("@LISTEN@", &free_address());
+    std::fs::write(dir.path().join("nginx.conf"), conf).unwrap();
+    std::fs::write(dir.path().join("upstream.conf"), upstream).unwrap();
+    let mut command = Command::new(tool(nginx));
+    command
+        .arg("-t")
+        .arg("-p")
+        .arg(dir.path())
+        .args(["-c", "nginx.conf"]);
+    command.output().unwrap()
+}
+
+#[test]
+fn both_versions_of_nginx_take_no_node_one_and_three() {
+    let consul = Consul::start();
+    for nodes in 0..=3 {
+        if nodes > 0 {
+            register(
+                &consul,
+                &format!("n{nodes}"),
+                &format!("127.0.0.{nodes}:8080"),
+            );
+        }
+        let upstream = rendered(&consul);
+        assert_eq!(upstream.matches("max_fails").count(), nodes, "{upstream}");
+        for nginx in ["nginx-1.22", "nginx-1.31"] {
+            let tested = nginx_test(nginx, &upstream);
+            assert!(
+                tested.status.success(),
+                "{nginx}, {nodes} nodes: {tested:?}"
+            );
+        }
+    }
+    let srv = std::fs::read_to_string(lb("upstream-srv.conf")).unwrap();
+    let srv = srv
+        .replace("@DNS@", &consul.dns)
+        .replace("@SERVICE@", "quorate");
+    let srv = srv.replace("@TAG@", "production");
+    assert!(nginx_test("nginx-1.31", &srv).status.success());
+    assert!(
+        !nginx_test("nginx-1.22", &srv).status.success(),
+        "it knows no SRV"
+    );
+}
+
+#[test]
+fn without_a_ready_node_the_balancer_says_so_and_a_node_that_comes_is_used() {
+    let consul = Consul::start();
+    let balancer = Balancer::start("nginx-1.31", &consul);
+    let client = Client::new();
+    let url = balancer.url("/v1/key");
+    let refused = client.get(&url);
+    assert_eq!(
+        (refused.status, refused.header("retry-after")),
+        (503, "1"),
+        "{refused:?}"
+    );
+    let body = refused.json();
+    assert_eq!(
+        (&body["code"], &body["outcome"]),
+        (&json!("not_ready"), &json!("not_applied"))
+    );
+    let cluster = Cluster::start_in(&consul, 1);
+    eventually(SOON, "the node is used", || client.get(&url).status == 404);
+    drop(cluster);
+    eventually(SOON, "nobody answers any more", || {
+        client.get(&url).status == 503
+    });
+    let refused = client.try_put(&url, &json!(1), "").unwrap();
+    assert_eq!(
+        refused.json()["outcome"],
+        json!("not_applied"),
+        "{refused:?}"
+    );
+}
+
+/// Seed defects 10 and 11: a key pasted into an internal URL, and internal calls on the port of the
+/// clients, wiped whole nodes through the balancer.
+#[test]
+fn seed_defects_10_and_11_through_the_balancer_only_keys_can_be_reached() {
+    let consul = Consul::start();
+    let cluster = Cluster::start_in(&consul, 1);
+    let balancer = Balancer::start("nginx-1.22", &consul);
+    let (client, node) = (Client::new(), &cluster.nodes[0]);
+    eventually(SOON, "the node is in rotation", || {
+        client.get(&balancer.url("/readyz")).status == 200
+    });
+    let inner = [
+        "/status",
+        "/ring",
+        "/members",
+        "/metrics",
+        "/background",
+        "/peer/v1/ring/get",
+        "/peer/v1/hello",
+        "/v1/",
+        "/v1/../status",
+        "//status",
+        "/lb/too-large",
+    ];
+    for path in inner {
+        for answer in [
+            client.get(&balancer.url(path)),
+            client.delete(&balancer.url(path)),
+        ] {
+            let seen = (answer.status, answer.json()["code"].clone());
+            assert_eq!(seen, (404, json!("no_such_resource")), "{path}: {answer:?}");
+        }
+    }
+    let keys = [
+        "data",
+        "a%2Fb",
+        "x%3Fy",
+        "data%3Ffrom%3D0%26to%3D1023",
+        "%25",
+        "%C3%A4",
+        "..",
+        "a%2F%2Fb",
+        "ping",
+        "%20",
+    ];
+    for key in keys {
+        let made = client.post(&balancer.url(&format!("/v1/{key}")), &json!(key));
+        assert_eq!(made.status, 201, "{key}: {made:?}");
+    }
+    let wipe = client.delete(&balancer.url("/v1/data%3Ffrom%3D0%26to%3D1023"));
+    assert_eq!(wipe.status, 200, "{wipe:?}");
+    for key in keys {
+        let (read, direct) = (
+            client.get(&balancer.url(&format!("/v1/{key}"))),
+            client.get(&node.url(key)),
+        );
+        let is_deleted = key.starts_with("data%3F");
+        assert_eq!(
+            read.status,
+            if is_deleted { 404 } else { 200 },
+            "{key}: {read:?}"
+        );
+        assert_eq!(read.values(), direct.values(), "{key}");
+    }
+    assert_eq!(
+        client.get(&balancer.url("/v1/x%zz")).json()["code"],
+        json!("key_invalid")
+    );
+    let long = client.post(&balancer.url("/v1/long"), &json!("x".repeat(1_100_000)));
+    assert_eq!(
+        (long.status, long.json()["code"].clone()),
+        (413, json!("body_too_large"))
+    );
+    requests_have_ids(&client, &balancer);
+}
+
+/// The request's id in nginx is the node's correlation id, and in nginx's log.
+fn requests_have_ids(client: &Client, balancer: &Balancer) {
+    let url = balancer.url("/v1/data");
+    let read = client.get(&url);
+    let id = read.header("x-correlation-id").to_owned();
+    assert_eq!(id.len(), 32, "{read:?}");
+    let line = || {
+        let text = balancer.log_text();
+        let line = text
+            .lines()
+            .find(|line| line.contains(&id))
+            .map(str::to_owned);
+        line.map(|line| serde_json::from_str::<Value>(&line).unwrap())
+    };
+    eventually(SOON, "the request is logged", || line().is_some());
+    let line = line().unwrap();
+    assert_eq!(line["http.request.id"], json!(id));
+    assert_eq!(line["http.response.status_code"], json!(200));
+    let own = client.put_with(
+        &url,
+        &json!(1),
+        &read.clock(),
+        &[("x-correlation-id", "mine-1")],
+    );
+    assert_eq!(own.header("x-correlation-id"), "mine-1", "{own:?}");
+}
+
+/// A node that takes one request, tells of it, and breaks off.
+fn breaking_node(socket: TcpListener, requests: usize) -> Receiver<String> {
+    let (tell, told) = channel();
+    std::thread::spawn(move || {
+        for stream in socket.incoming().take(requests) {
+            let mut stream = stream.unwrap();
+            let mut head = vec![0; 4096];
+            let read = stream.read(&mut head).unwrap();
+            let text = String::from_utf8_lossy(&head[..read]).into_owned();
+            stream.flush().unwrap();
+            tell.send(text).unwrap();
+        }
+    });
+    told
+}
+
+/// The header's value in a request as it was sent.
+fn header(request: &str, name: &str) -> Option<String> {
+    let lines = request.lines().filter_map(|line| line.split_once(": "));
+    let mut found = lines.filter(|(n, _)| n.eq_ignore_ascii_case(name));
+    found.next().map(|(_, value)| value.to_owned())
+}
+
+#[test]
+fn a_put_that_breaks_off_is_repeated_under_one_name_and_a_post_is_not() {
+    let consul = Consul::start();
+    let sockets = [0; 2].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
+    for (n, socket) in sockets.iter().enumerate() {
+        let address = socket.local_addr().unwrap().to_string();
+        register(&consul, &format!("n{n}"), &address);
+    }
+    let balancer = Balancer::start("nginx-1.22", &consul);
+    let told = sockets.map(|socket| breaking_node(socket, 2));
+    let (client, url) = (Client::new(), balancer.url("/v1/key"));
+    let posted = client.post(&url, &json!(1));
+    assert_eq!(
+        (posted.status, posted.json()["outcome"].clone()),
+        (504, json!("unknown"))
+    );
+    let asked: Vec<String> = told
+        .iter()
+        .filter_map(|told| told.recv_timeout(SOON / 20).ok())
+        .collect();
+    assert_eq!(asked.len(), 1, "the POST went to {asked:#?}");
+    let put = client.try_put(&url, &json!(1), "").unwrap();
+    assert_eq!(
+        (put.status, put.json()["outcome"].clone()),
+        (504, json!("unknown"))
+    );
+    let names = told.map(|told| {
+        let request = told.recv_timeout(SOON).unwrap();
+        assert!(request.starts_with("PUT /v1/key "), "{request}");
+        header(&request, "idempotency-key").unwrap()
+    });
+    assert_eq!(names[0], names[1]);
+}

@@ -1,0 +1,167 @@
+//! Nodes in a real Consul: how they find each other, one goes ahead at a time, and nothing happens
+//! to a cluster whose Consul is empty, forbidding, or gone.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::indexing_slicing, reason = "a failure here fails the test")]
+
+mod support;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use support::consul::{Consul, TOKEN};
+use support::{Cluster, Node, eventually};
+
+const SOON: Duration = Duration::from_secs(30);
+
+fn waiting(node: &Node) -> String {
+    node.status()["waiting_for"].to_string()
+}
+
+fn clients(cluster: &Cluster) -> Vec<String> {
+    let running = cluster.running();
+    let mut all: Vec<String> = running.map(|node| node.client.clone()).collect();
+    all.sort();
+    all
+}
+
+fn members(node: &Node) -> usize {
+    node.status()["members"].as_array().unwrap().len()
+}
+
+fn is_serving(node: &Node) -> bool {
+    support::Client::new()
+        .try_get(&format!("http://{}/status", node.admin))
+        .is_some()
+}
+
+#[test]
+fn nodes_find_each_other_in_consul_and_a_new_one_waits_for_the_lock() {
+    let consul = Consul::start();
+    let mut cluster = Cluster::start_in(&consul, 3);
+    eventually(SOON, "all pass", || consul.passing() == clients(&cluster));
+    let entry = &consul.get("/v1/health/service/quorate?passing")[0]["Service"];
+    for (name, value) in [("zone", "default"), ("version", env!("CARGO_PKG_VERSION"))] {
+        assert_eq!(entry["Meta"][name], value, "{entry}");
+    }
+    assert_eq!(entry["Tags"], json!(["production"]));
+
+    let session = consul.put(
+        "/v1/session/create",
+        &json!({"TTL": "60s", "LockDelay": "0s"}),
+    );
+    let session: Value = serde_json::from_str(&session).unwrap();
+    let session = session["ID"].as_str().unwrap();
+    let lock = format!("/v1/kv/quorate/join?acquire={session}");
+    eventually(SOON, "the founders have let the lock go", || {
+        consul.put(&lock, &Value::Null).trim() == "true"
+    });
+    cluster.add_in_consul().spawn();
+    let fourth = &cluster.nodes[3];
+    eventually(SOON, "the fourth node runs", || is_serving(fourth));
+    eventually(SOON, "it waits for the lock", || {
+        waiting(fourth).contains("lock")
+    });
+    assert_eq!(members(&cluster.nodes[0]), 3);
+    consul.put(&lock.replace("acquire", "release"), &Value::Null);
+    cluster.wait_ready();
+    assert_eq!(members(&cluster.nodes[0]), 4);
+    eventually(SOON, "all pass", || consul.passing() == clients(&cluster));
+}
+
+/// A node whose Consul has no cluster has the lock, and can do nothing with it.
+#[test]
+fn a_lost_lock_is_noticed_and_taken_again() {
+    let consul = Consul::start();
+    let mut cluster = Cluster::prepare_in(&consul, 1);
+    cluster.nodes[0]
+        .extra
+        .retain(|word| word != "--bootstrap-expect" && word != "1");
+    cluster.nodes[0].spawn();
+    let holder = || {
+        let lock = consul.try_get("/v1/kv/quorate/join");
+        lock.and_then(|lock| lock[0]["Session"].as_str().map(str::to_owned))
+    };
+    eventually(SOON, "the node has the lock", || holder().is_some());
+    let first = holder().unwrap();
+    consul.put(&format!("/v1/session/destroy/{first}"), &Value::Null);
+    let node = &cluster.nodes[0];
+    eventually(SOON, "the loss is noticed", || {
+        node.log_text().contains("lock-lost")
+    });
+    let again = || holder().is_some_and(|session| session != first);
+    eventually(SOON, "it has the lock again", again);
+}
+
+#[test]
+fn a_wrong_token_is_told_and_keeps_a_new_node_waiting() {
+    let consul = Consul::start_guarded();
+    let mut cluster = Cluster::prepare_in(&consul, 1);
+    let file = cluster.dir.path().join("token");
+    std::fs::write(&file, "6f1d1f9e-0000-4000-8000-000000000000\n").unwrap();
+    let token = file.to_str().unwrap().to_owned();
+    let node = &mut cluster.nodes[0];
+    node.extra.extend(["--consul-token-file".to_owned(), token]);
+    node.spawn();
+    eventually(SOON, "the refusal is told", || {
+        node.log_text().contains("Consul answers 403")
+    });
+    eventually(SOON, "it waits", || waiting(node).contains("catalogue"));
+    assert!(!node.is_ready());
+    node.stop();
+    std::fs::write(&file, TOKEN).unwrap();
+    node.spawn();
+    node.wait_ready(SOON);
+    eventually(SOON, "it passes", || {
+        consul.passing() == [node.client.clone()]
+    });
+}
+
+/// What registrator 7.4 registers for a container with `SERVICE_8080_PEER` and the rest, as it was
+/// recorded: addresses apart, nothing is ours to choose.
+fn as_registrator_does(node: &Node) -> Value {
+    let id = format!("a-host:{}:8080", node.name);
+    let (address, port) = node.client.rsplit_once(':').unwrap();
+    json!({
+        "ID": id, "Name": "quorate", "Tags": ["zone-a", "production"],
+        "Address": address, "Port": port.parse::<u16>().unwrap(),
+        "Meta": {"check_http": "/readyz", "check_interval": "2s", "check_timeout": "1s",
+            "peer": node.peer},
+        "Weights": {"Passing": 1, "Warning": 1},
+        "Check": {"CheckID": format!("service:{id}"), "Name": "Service 'quorate' check",
+            "HTTP": format!("http://{}/readyz", node.client), "Interval": "2s", "Timeout": "1s"},
+    })
+}
+
+#[test]
+fn nodes_that_registrator_registers_find_themselves_and_each_other() {
+    let consul = Consul::start();
+    let mut cluster = Cluster::prepare_in(&consul, 3);
+    for node in &mut cluster.nodes {
+        node.extra.extend(["--register", "no"].map(str::to_owned));
+        node.spawn();
+    }
+    let first = &cluster.nodes[0];
+    eventually(SOON, "the node runs", || is_serving(first));
+    assert!(
+        consul
+            .get("/v1/health/service/quorate")
+            .as_array()
+            .unwrap()
+            .is_empty()
+    );
+    for node in &cluster.nodes {
+        consul.put("/v1/agent/service/register", &as_registrator_does(node));
+    }
+    cluster.wait_ready();
+    eventually(SOON, "all pass", || consul.passing() == clients(&cluster));
+    assert!(cluster.nodes[0].log_text().contains("a-host:n1:8080"));
+    assert!(cluster.nodes[1].stop().success());
+    let left = consul.get("/v1/health/service/quorate");
+    assert_eq!(
+        left.as_array().unwrap().len(),
+        3,
+        "registrator's to take away"
+    );
+    assert_eq!(consul.passing(), clients(&cluster));
+}

@@ -1,0 +1,134 @@
+//! The load balancer of `docker/lb`, as its container starts it.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use std::fs::File;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::consul::Consul;
+use super::http::Client;
+use super::process::wait_until_gone;
+use super::tools::tool;
+use super::{eventually, free_address};
+
+const START_TIME: Duration = Duration::from_secs(20);
+
+/// nginx, and consul-template over it unless nginx asks Consul's DNS.
+pub struct Balancer {
+    pub address: String,
+    pub dir: PathBuf,
+    child: Child,
+    _home: TempDir,
+}
+
+impl Balancer {
+    /// nginx in this version under consul-template.
+    pub fn start(nginx: &str, consul: &Consul) -> Self {
+        Self::start_as(nginx, "consul-template", consul)
+    }
+
+    /// nginx that looks up the nodes by itself.
+    pub fn start_srv(nginx: &str, consul: &Consul) -> Self {
+        Self::start_as(nginx, "srv", consul)
+    }
+
+    fn start_as(nginx: &str, discovery: &str, consul: &Consul) -> Self {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let (dir, programs) = (home.path().join("lb"), home.path().join("bin"));
+        std::fs::create_dir(&programs).expect("a directory");
+        symlink(tool(nginx), programs.join("nginx")).expect("a link");
+        symlink(tool("consul-template"), programs.join("consul-template")).expect("a link");
+        let path = std::env::var("PATH").expect("a PATH");
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(home.path().join("log"));
+        let log = log.expect("a log file");
+        let start = Path::new(env!("CARGO_MANIFEST_DIR")).join("docker/lb/start");
+        let address = free_address();
+        let mut command = Command::new("sh");
+        command
+            .arg(start)
+            .env("PATH", format!("{}:{path}", programs.display()));
+        command.env("LB_DIR", &dir).env("LB_LISTEN", &address);
+        command
+            .env("LB_DISCOVERY", discovery)
+            .env("CONSUL_DNS", &consul.dns);
+        command.env("CONSUL_HTTP_ADDR", &consul.address);
+        command
+            .stdin(Stdio::null())
+            .stderr(log.try_clone().expect("a second handle"));
+        let child = command.stdout(log).spawn().expect("the balancer's process");
+        let balancer = Self {
+            address,
+            dir,
+            child,
+            _home: home,
+        };
+        let health = balancer.url("/lb/health");
+        eventually(START_TIME, "the balancer answers", || {
+            Client::new()
+                .try_get(&health)
+                .is_some_and(|a| a.status == 200)
+        });
+        balancer
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// The addresses that nginx sends requests to.
+    pub fn rotation(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.dir.join("upstream.conf")).unwrap_or_default();
+        let nodes = text.lines().filter(|line| line.contains("max_fails"));
+        let nodes = nodes.filter_map(|line| line.split_whitespace().nth(1).map(str::to_owned));
+        let mut nodes: Vec<String> = nodes.collect();
+        nodes.sort();
+        nodes
+    }
+
+    pub fn log_text(&self) -> String {
+        let log = self.dir.with_file_name("log");
+        std::fs::read_to_string(log).unwrap_or_default()
+    }
+
+    /// Has nginx read its configuration again.
+    pub fn reload(&self) {
+        let master = self.master().expect("nginx runs");
+        kill_process(master, Signal::HUP).expect("a signal");
+    }
+
+    fn master(&self) -> Option<Pid> {
+        let text = std::fs::read_to_string(self.dir.join("nginx.pid")).ok()?;
+        Pid::from_raw(text.trim().parse().ok()?)
+    }
+}
+
+/// consul-template ends nginx first; whatever does not end by itself is killed.
+impl Drop for Balancer {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let text = self.log_text();
+            let lines: Vec<&str> = text.lines().collect();
+            let last = lines.len().saturating_sub(20);
+            eprintln!("--- the balancer's log:\n{}", lines[last..].join("\n"));
+        }
+        let nginx = self.master();
+        let own = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        for pid in nginx.into_iter().chain(own) {
+            drop(kill_process(pid, Signal::TERM));
+        }
+        if let Some(nginx) = nginx.filter(|nginx| Some(*nginx) != own) {
+            wait_until_gone(nginx.as_raw_nonzero().get().unsigned_abs(), 10);
+        }
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
