@@ -33,6 +33,7 @@ use crate::actors::reaper::Reaper;
 use crate::actors::ring_keeper::{RestoreError, RingKeeper};
 use crate::actors::ring_view::{RingPublisher, RingView, View};
 use crate::actors::store_keeper::{self, StoreKeeper, StoreParts};
+use crate::actors::surveyor::Surveyor;
 use crate::actors::worker::Quorums;
 use crate::config::{self, Config, Founding, Listen, Storage};
 use crate::dynamo::membership::boots::Boot;
@@ -115,6 +116,15 @@ pub async fn run(config: Config, log: Logger) -> Result<(), NodeError> {
     if let Ok(Err(fault)) = node.shared.store.send(store_keeper::Drain).await {
         error!(log, "the store was not closed cleanly"; "error.message" => ?fault);
     }
+    let end = match (end, &node.directory) {
+        (Err(NodeError::Refused(why)), Some(directory)) if why.is_farewell() => {
+            let kept = directory.retire(&why.to_string())?;
+            info!(log, "this node is no member any more; its data is kept aside";
+                "event.action" => "left", "quorate.kept" => %kept.display());
+            Ok(())
+        }
+        (end, _) => end,
+    };
     info!(log, "stopped"; "event.action" => "stopped");
     end
 }
@@ -153,12 +163,13 @@ impl Sockets {
 /// The actors of a node that are not one per worker.
 struct Node {
     /// Holds the lock.
-    _directory: Option<DataDirectory>,
+    directory: Option<DataDirectory>,
     shared: Shared,
     lifecycle: Addr<Lifecycle>,
     giver: Addr<Giver>,
     entropy: Addr<AntiEntropy>,
     reaper: Addr<Reaper>,
+    surveyor: Addr<Surveyor>,
     readiness: Addr<ReadinessKeeper>,
     refused: mpsc::Receiver<Refusal>,
 }
@@ -219,19 +230,19 @@ impl Node {
         let handoff = shared.start_handoff(&background, lifecycle.clone());
         let giver = shared.start_giver(&background);
         let entropy = shared.start_entropy(&background);
-        shared.start_recovery(&background);
         let reaper = shared.start_reaper(&background, config.tombstone_grace);
-        shared.start_hint_keeper(&background);
-        shared.start_mender(&background);
+        shared.start_menders(&background);
+        let surveyor = shared.start_surveyor(&control, handoff.clone());
         lifecycle.do_send(MeetHandoff(handoff.recipient()));
         shared.tell_of_rings([readiness.clone().recipient(), lifecycle.clone().recipient()]);
         Ok(Self {
-            _directory: directory,
+            directory,
             shared,
             lifecycle,
             giver,
             entropy,
             reaper,
+            surveyor,
             readiness,
             refused,
         })
@@ -305,6 +316,8 @@ impl Node {
             records: shared.records.clone(),
             entropy: self.entropy.clone(),
             reaper: self.reaper.clone(),
+            surveyor: self.surveyor.clone(),
+            lifecycle: self.lifecycle.clone(),
         }
     }
 
@@ -320,6 +333,7 @@ impl Node {
             lifecycle: self.lifecycle.clone(),
             entropy: self.entropy.clone(),
             reaper: self.reaper.clone(),
+            surveyor: self.surveyor.clone(),
         }
     }
 }
@@ -377,6 +391,7 @@ fn member(config: &Config, identity: &Identity, fresh: bool) -> Me {
         replicas: config.replicas.get(),
         cluster: ClusterId(random_u64()),
         fresh,
+        auto_commit: config.auto_commit,
     }
 }
 

@@ -117,9 +117,22 @@ fn help(verb: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// What the command says of one of its verbs, and of the verbs below that.
+fn whole_help(verb: &String) -> (String, String) {
+    let mut text = help(&[verb]);
+    if text.contains("\nCommands:\n") {
+        let below = listed(&text);
+        text.extend(below.iter().map(|below| help(&[verb, below])));
+    }
+    (verb.clone(), text)
+}
+
 /// The verbs, from the list in the command's own help.
 fn verbs() -> Vec<String> {
-    let help = help(&[]);
+    listed(&help(&[]))
+}
+
+fn listed(help: &str) -> Vec<String> {
     let list = help.lines().skip_while(|line| *line != "Commands:").skip(1);
     let list = list.take_while(|line| !line.is_empty());
     let names = list.filter_map(|line| line.split_whitespace().next());
@@ -130,8 +143,7 @@ fn verbs() -> Vec<String> {
 fn every_flag_that_the_documents_name_exists() {
     let verbs = verbs();
     assert!(verbs.iter().any(|verb| verb == "server"), "{verbs:?}");
-    let of = |verb: &String| (verb.clone(), help(&[verb]));
-    let helps: Vec<(String, String)> = verbs.iter().map(of).collect();
+    let helps: Vec<(String, String)> = verbs.iter().map(whole_help).collect();
     let mut missing = Vec::new();
     for document in documents() {
         let text = read(&document).replace("\\\n", " ");
@@ -241,6 +253,7 @@ fn the_defaults_that_the_example_shows_are_the_defaults() {
         ("max-in-flight", is.max_in_flight.to_string()),
         ("tombstone-grace", is.tombstone_grace.as_secs().to_string()),
         ("hint-bytes", is.hint_bytes.to_string()),
+        ("auto-commit", is.auto_commit.to_string()),
         ("log-level", format!("{:?}", is.log_level).to_lowercase()),
         ("log-format", format!("{:?}", is.log_format).to_lowercase()),
     ];

@@ -4,6 +4,7 @@
 mod admin;
 mod bench;
 mod clock;
+mod cluster;
 mod connection;
 mod create;
 mod delete;
@@ -65,6 +66,9 @@ enum Verb {
     Members(members::Args),
     /// Show who owns what, or where one key lives
     Ring(ring::Args),
+    /// Change who is a member: plan, commit, leave, replace, forget, and more
+    #[command(subcommand)]
+    Cluster(cluster::Verb),
     /// Work with clocks
     #[command(subcommand)]
     Clock(clock::Verb),
@@ -117,6 +121,7 @@ fn perform(verb: Verb, streams: &mut Streams<'_>) -> Result<(), Failure> {
         Verb::Status(args) => block_on(status::run(args, streams)),
         Verb::Members(args) => block_on(members::run(args, streams)),
         Verb::Ring(args) => block_on(ring::run(args, streams)),
+        Verb::Cluster(verb) => block_on(cluster::run(verb, streams)),
         Verb::Clock(verb) => clock::run(&verb, streams),
         Verb::Bench(args) => block_on(bench::run(args, streams)),
         Verb::Verify(args) => block_on(verify::run(*args, streams)),
