@@ -34,6 +34,7 @@ use crate::actors::reaper::Reaper;
 use crate::actors::ring_keeper::{RestoreError, RingKeeper};
 use crate::actors::ring_view::{RingPublisher, RingView, View};
 use crate::actors::store_keeper::{self, StoreKeeper, StoreParts};
+use crate::actors::surveyor::Surveyor;
 use crate::actors::worker::Quorums;
 use crate::config::{self, Config, Founding, Listen, Storage};
 use crate::discovery::{Depart, Presence, Retire};
@@ -126,6 +127,15 @@ pub async fn run(config: Config, log: Logger) -> Result<(), NodeError> {
     if let Err(closed) = node.presence.depart.send(Depart).await {
         error!(log, "discovery has ended already"; "error.message" => %closed);
     }
+    let end = match (end, &node.directory) {
+        (Err(NodeError::Refused(why)), Some(directory)) if why.is_farewell() => {
+            let kept = directory.retire(&why.to_string())?;
+            info!(log, "this node is no member any more; its data is kept aside";
+                "event.action" => "left", "quorate.kept" => %kept.display());
+            Ok(())
+        }
+        (end, _) => end,
+    };
     info!(log, "stopped"; "event.action" => "stopped");
     end
 }
@@ -164,12 +174,13 @@ impl Sockets {
 /// The actors of a node that are not one per worker.
 struct Node {
     /// Holds the lock.
-    _directory: Option<DataDirectory>,
+    directory: Option<DataDirectory>,
     shared: Shared,
     lifecycle: Addr<Lifecycle>,
     giver: Addr<Giver>,
     entropy: Addr<AntiEntropy>,
     reaper: Addr<Reaper>,
+    surveyor: Addr<Surveyor>,
     readiness: Addr<ReadinessKeeper>,
     presence: Presence,
     refused: mpsc::Receiver<Refusal>,
@@ -239,17 +250,19 @@ impl Node {
         let giver = shared.start_giver(&background);
         let entropy = shared.start_entropy(&background);
         let reaper = shared.start_reaper(&background, config.tombstone_grace);
-        shared.start_keepers(&background);
+        shared.start_menders(&background);
+        let surveyor = shared.start_surveyor(&control, handoff.clone());
         lifecycle.do_send(MeetHandoff(handoff.recipient()));
         let presence = discovery::start(&control, config, &shared, &lifecycle);
         shared.tell_of_rings([readiness.clone().recipient(), lifecycle.clone().recipient()]);
         Ok(Self {
-            _directory: directory,
+            directory,
             shared,
             lifecycle,
             giver,
             entropy,
             reaper,
+            surveyor,
             readiness,
             presence,
             refused,
@@ -324,6 +337,8 @@ impl Node {
             records: shared.records.clone(),
             entropy: self.entropy.clone(),
             reaper: self.reaper.clone(),
+            surveyor: self.surveyor.clone(),
+            lifecycle: self.lifecycle.clone(),
         }
     }
 
@@ -339,6 +354,7 @@ impl Node {
             lifecycle: self.lifecycle.clone(),
             entropy: self.entropy.clone(),
             reaper: self.reaper.clone(),
+            surveyor: self.surveyor.clone(),
         }
     }
 }
@@ -396,6 +412,7 @@ fn member(config: &Config, identity: &Identity, fresh: bool) -> Me {
         replicas: config.replicas.get(),
         cluster: ClusterId(random_u64()),
         fresh,
+        auto_commit: config.auto_commit,
     }
 }
 

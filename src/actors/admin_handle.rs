@@ -1,24 +1,27 @@
 //! What an operator may ask of a node, as `http` sees it.
 
-use actix::Addr;
+use actix::{Addr, Handler, Message};
 
 use super::admission::InFlight;
 use super::anti_entropy::{self, AntiEntropy, EntropyStatus};
 use super::background::Background;
 use super::health::{Health, HealthBoard};
 use super::life_view::{Life, LifeView};
+use super::lifecycle::{Lifecycle, ProposeChange};
 use super::local_reader::LocalRecords;
 use super::peer_handle::GoingDown;
 use super::read_counts::{ReadCounts, ReadTotals};
 use super::reaper::{self, Reaper, ReapingStatus};
 use super::ring_view::{RingView, View};
 use super::store_keeper::{GetLeaves, GetRoots, GetStatus, StoreKeeper, StoreStatus};
+use super::surveyor::Surveyor;
 use crate::dynamo::key::{Key, Partition};
 use crate::dynamo::membership::lifecycle::NodeState;
+use crate::dynamo::membership::promise::Loss;
 use crate::dynamo::merkle::{Digest, LeafDigests};
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::quorum::Fault;
-use crate::dynamo::ring::Ring;
+use crate::dynamo::ring::{Change, Ring};
 use crate::dynamo::version::State;
 use crate::wire::state::decode_state;
 
@@ -45,6 +48,10 @@ pub struct AdminHandle {
     pub entropy: Addr<AntiEntropy>,
     /// Its reaping of deletes.
     pub reaper: Addr<Reaper>,
+    /// Its way to all members.
+    pub surveyor: Addr<Surveyor>,
+    /// Its part in changes of the ring.
+    pub lifecycle: Addr<Lifecycle>,
 }
 
 impl AdminHandle {
@@ -81,6 +88,33 @@ impl AdminHandle {
     pub async fn entropy(&self) -> Result<EntropyStatus, GoingDown> {
         let status = self.entropy.send(anti_entropy::GetStatus).await;
         status.or(Err(GoingDown))
+    }
+
+    /// What all members say.
+    ///
+    /// # Errors
+    /// [`GoingDown`].
+    pub async fn survey<M>(&self, question: M) -> Result<M::Result, GoingDown>
+    where
+        M: Message + Send + 'static,
+        M::Result: Send,
+        Surveyor: Handler<M>,
+        <Surveyor as actix::Actor>::Context: actix::dev::ToEnvelope<Surveyor, M>,
+    {
+        self.surveyor.send(question).await.or(Err(GoingDown))
+    }
+
+    /// Proposes a change of the ring of this epoch; gives the epoch that it made.
+    ///
+    /// # Errors
+    /// [`Loss`], and [`GoingDown`].
+    pub async fn propose(
+        &self,
+        epoch: u64,
+        change: Change,
+    ) -> Result<Result<u64, Loss>, GoingDown> {
+        let proposal = ProposeChange { epoch, change };
+        self.lifecycle.send(proposal).await.or(Err(GoingDown))
     }
 
     /// How far the reaping of deletes is.
@@ -130,10 +164,12 @@ impl AdminHandle {
     /// How far a member has come, as far as the ring tells.
     #[must_use]
     pub fn state_of(&self, ring: &Ring, id: &NodeId) -> NodeState {
+        let owns = || ring.placements.iter().any(|row| row.owners.contains(id));
         match ring.gains(id).next() {
+            _ if ring.is_leaving(id) => NodeState::Leaving,
             _ if *id == self.view.load().me => self.life.load().state,
-            Some(_) => NodeState::Pending,
-            None => NodeState::Ready,
+            Some(_) if !owns() => NodeState::Pending,
+            Some(_) | None => NodeState::Ready,
         }
     }
 

@@ -14,6 +14,7 @@ use super::anti_entropy::{AntiEntropy, EntropyParts};
 use super::background::tests::background;
 use super::fake::quiet;
 use super::giver::Giver;
+use super::handoff::{Handoff, HandoffParts};
 use super::health::HealthBoard;
 use super::life_view::LifePublisher;
 use super::lifecycle::{Lifecycle, LifecycleParts, Past};
@@ -26,6 +27,8 @@ use super::ring_keeper::{InstallRing, RingKeeper};
 use super::ring_view::tests::{id, ring};
 use super::ring_view::{RingPublisher, RingView, View};
 use super::store_keeper::{StoreKeeper, StoreParts};
+use super::surveyor::{Surveyor, SurveyorParts};
+use super::worker::Quorums;
 use crate::dynamo::key::Key;
 use crate::dynamo::membership::boots::Boot;
 use crate::dynamo::membership::lifecycle::{Me, Permission};
@@ -119,6 +122,7 @@ impl FakeNode {
             link: Link::new(proof()),
             ring_keeper: ring_keeper.clone(),
             view: view.clone(),
+            records: records.clone(),
             store: store.clone(),
             dice: || 4,
             exit,
@@ -131,6 +135,7 @@ impl FakeNode {
             replicas: 3,
             cluster: ClusterId(1),
             fresh: false,
+            auto_commit: true,
         };
         let own = Boot {
             number: identity.boot,
@@ -227,7 +232,35 @@ impl FakeNode {
             giver: Giver::new(self.records.clone(), self.view.clone(), background()).start(),
             ring_keeper: self.ring_keeper.clone(),
             lifecycle: self.lifecycle.clone(),
+            surveyor: self.surveyor(),
         }
+    }
+
+    /// What operators ask of all members.
+    pub(crate) fn surveyor(&self) -> Addr<Surveyor> {
+        let parts = HandoffParts {
+            view: self.view.clone(),
+            link: Link::new(proof()),
+            records: self.records.clone(),
+            store: self.store.clone(),
+            ring_keeper: self.ring_keeper.clone(),
+            quorums: Quorums { read: 2, write: 2 },
+            background: background(),
+            log: quiet(),
+        };
+        Surveyor::new(SurveyorParts {
+            view: self.view.clone(),
+            link: Link::new(proof()),
+            handoff: Handoff::new(parts, self.lifecycle.clone().recipient()).start(),
+            store: self.store.clone(),
+            background: background(),
+        })
+        .start()
+    }
+
+    /// Its part in changes of the ring.
+    pub(crate) fn lifecycle(&self) -> Addr<Lifecycle> {
+        self.lifecycle.clone()
     }
 
     /// Serves the peer API on a socket.

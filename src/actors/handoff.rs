@@ -2,33 +2,41 @@
 //! gets the old owners to hand over their reads. Every step may be repeated, so a node that was
 //! killed in the middle starts again and finds most of the work done.
 
+mod progress;
 #[cfg(test)]
 mod tests;
 
+pub use progress::{GetTransfers, Step, Transfer};
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::ActorFutureExt;
 use actix::prelude::{Actor, Addr, AsyncContext, Context, Handler, Message, Recipient, WrapFuture};
 use futures_util::stream::{self, StreamExt};
 use slog::{Logger, debug, info, warn};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
 use super::asking::AskError;
 use super::background::Background;
 use super::link::Link;
 use super::local_reader::LocalRecords;
-use super::pulling::{Pulling, TransferError};
+use super::pulling::{Pulled, Pulling, TransferError};
 use super::ring_keeper::{Flip, RingKeeper, Verified};
 use super::ring_view::RingView;
-use super::store_keeper::StoreKeeper;
+use super::store_keeper::{GetStatus, StoreKeeper};
 use super::worker::Quorums;
-use crate::dynamo::key::Partition;
+use crate::dynamo::key::{PARTITIONS, Partition};
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::ring::Ring;
-use crate::wire::transfer::{FlipReply, PartitionCall};
+use crate::wire::transfer::{FlipReply, PartitionCall, PullReply};
+use progress::{Begun, Board, Watch};
 
 /// Partitions pulled at the same time.
-const PARTITIONS_AT_ONCE: usize = 4;
+const AT_ONCE: usize = 4;
+/// More at the same time is not allowed.
+const MOST_AT_ONCE: usize = 64;
 /// Pause before something that did not work is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
@@ -38,6 +46,9 @@ pub struct Handoff {
     parts: HandoffParts,
     done: Recipient<TransfersDone>,
     under_way: Option<u64>,
+    board: Board,
+    at_once: usize,
+    slots: Arc<Semaphore>,
 }
 
 /// What the transfers work with.
@@ -65,7 +76,7 @@ pub struct HandoffParts {
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct StartTransfers {
-    /// The epoch of the move.
+    /// The epoch of the ring that moves them.
     pub epoch: u64,
 }
 
@@ -73,7 +84,7 @@ pub struct StartTransfers {
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct TransfersDone {
-    /// The epoch of the move.
+    /// The epoch in which the move began.
     pub epoch: u64,
 }
 
@@ -85,6 +96,9 @@ impl Handoff {
             parts,
             done,
             under_way: None,
+            board: Board::default(),
+            at_once: AT_ONCE,
+            slots: Arc::new(Semaphore::new(AT_ONCE)),
         }
     }
 }
@@ -101,45 +115,95 @@ impl Handler<StartTransfers> for Handoff {
             return;
         }
         self.under_way = Some(epoch);
-        let parts = self.parts.clone();
-        let bringing = async move { parts.bring_all(epoch).await };
-        ctx.spawn(bringing.into_actor(self).map(move |complete, act, _| {
+        let (parts, board, slots) = (self.parts.clone(), ctx.address(), self.slots.clone());
+        let bringing = async move { parts.bring_all(epoch, (&board, &slots)).await };
+        ctx.spawn(bringing.into_actor(self).map(move |brought, act, _| {
             if act.under_way == Some(epoch) {
                 act.under_way = None;
             }
-            if complete {
+            if let Some(epoch) = brought {
                 act.done.do_send(TransfersDone { epoch });
             }
         }));
     }
 }
 
-impl HandoffParts {
-    /// Whether everything was brought; `false` when the ring has changed in between.
-    async fn bring_all(&self, epoch: u64) -> bool {
-        let view = self.view.load();
-        let Some(ring) = view.ring.clone().filter(|ring| ring.epoch == epoch) else {
-            return false;
+/// Sets how many partitions are pulled at the same time.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct SetAtOnce(pub u32);
+
+impl Handler<SetAtOnce> for Handoff {
+    type Result = ();
+
+    fn handle(&mut self, SetAtOnce(wanted): SetAtOnce, ctx: &mut Self::Context) {
+        let wanted = usize::try_from(wanted).unwrap_or(MOST_AT_ONCE);
+        let wanted = wanted.clamp(1, MOST_AT_ONCE);
+        let before = std::mem::replace(&mut self.at_once, wanted);
+        if wanted > before {
+            self.slots.add_permits(wanted - before);
+            return;
+        }
+        let (slots, fewer) = (self.slots.clone(), before - wanted);
+        let taking = async move {
+            let permits = u32::try_from(fewer).unwrap_or_default();
+            if let Ok(taken) = slots.acquire_many(permits).await {
+                taken.forget();
+            }
         };
+        ctx.spawn(taking.into_actor(self));
+    }
+}
+
+impl HandoffParts {
+    /// Brings everything; gives the epoch in which the move began, or nothing when the ring has
+    /// changed in between.
+    async fn bring_all(
+        &self,
+        epoch: u64,
+        (board, slots): (&Addr<Handoff>, &Semaphore),
+    ) -> Option<u64> {
+        let view = self.view.load();
+        let ring = view.ring.clone().filter(|ring| ring.epoch == epoch)?;
         let gains: Vec<Partition> = ring.gains(&view.me).collect();
+        board.do_send(Begun {
+            epoch: ring.move_epoch(),
+            me: view.me.clone(),
+            partitions: gains.clone(),
+        });
+        // What is being cleared away of an earlier ownership is gone when the store answers, and
+        // under this ring it clears no more.
+        self.store.send(GetStatus).await.ok()?;
         info!(self.log, "bringing partitions"; "epoch" => epoch, "partitions" => gains.len());
         let started = Instant::now();
         let brought = stream::iter(gains)
-            .map(|partition| self.bring(&ring, partition))
-            .buffer_unordered(PARTITIONS_AT_ONCE);
+            .map(|partition| self.bring(&ring, Watch { partition, board }, slots))
+            .buffer_unordered(usize::from(PARTITIONS));
         let complete = brought.all(std::future::ready).await;
         info!(self.log, "partitions brought"; "epoch" => epoch, "complete" => complete,
             "took_ms" => u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
-        complete
+        complete.then(|| ring.move_epoch())
     }
 
-    async fn bring(&self, ring: &Ring, partition: Partition) -> bool {
+    /// A partition that waits holds up no other one.
+    async fn bring(&self, ring: &Ring, watch: Watch<'_>, slots: &Semaphore) -> bool {
         while self.view.load().epoch() == ring.epoch {
-            match self.bring_once(ring, partition).await {
-                Ok(true) => return true,
+            let Ok(slot) = slots.acquire().await else {
+                return false;
+            };
+            let brought = self.bring_once(ring, watch).await;
+            drop(slot);
+            match brought {
+                Ok(true) => {
+                    watch.is_at(Step::Flipped);
+                    return true;
+                }
                 Ok(false) => {}
-                Err(error) => debug!(self.log, "a partition waits";
-                    "partition" => partition.number(), "error" => %error),
+                Err(error) => {
+                    watch.waits_for(error.to_string());
+                    debug!(self.log, "a partition waits";
+                        "partition" => watch.partition.number(), "error" => %error);
+                }
             }
             sleep(RETRY_PAUSE).await;
         }
@@ -147,30 +211,11 @@ impl HandoffParts {
     }
 
     /// Whether the partition is verified and flipped; `false` while too few old owners answer.
-    async fn bring_once(&self, ring: &Ring, partition: Partition) -> Result<bool, TransferError> {
-        let owners = &ring.placement(partition).owners;
+    async fn bring_once(&self, ring: &Ring, watch: Watch<'_>) -> Result<bool, TransferError> {
+        let partition = watch.partition;
+        let row = ring.placement(partition);
         if !self.view.load().verified.contains(partition) {
-            // Every acknowledged write is on W of the old owners, so on one of any N − W + 1.
-            let needed = owners.len() + 1 - self.quorums.write.clamp(1, owners.len());
-            // An owner that is itself recovering counts only if nobody is left to ask.
-            let (mut pulled, mut whole) = (0, 0);
-            for owner in owners {
-                match self.pulling().pull_all(ring, partition, owner).await {
-                    Ok(from) => {
-                        pulled += 1;
-                        whole += usize::from(from.whole);
-                    }
-                    Err(
-                        error @ (TransferError::Asked(AskError::Link(_))
-                        | TransferError::NotWhole(_)),
-                    ) => {
-                        debug!(self.log, "an old owner does not count"; "peer" => %owner,
-                            "error" => %error);
-                    }
-                    Err(other) => return Err(other),
-                }
-            }
-            if whole < needed && pulled < owners.len() {
+            if !self.pull_enough(ring, watch).await? {
                 return Ok(false);
             }
             let verified = Verified {
@@ -182,13 +227,74 @@ impl HandoffParts {
                 .or(Err(TransferError::NotStored))?
                 .or(Err(AskError::RingChanged))?;
         }
+        watch.is_at(Step::Verified);
         // Without N − R + 1 of the old owners, no R of them answer a read any more.
-        let needed = owners.len() + 1 - self.quorums.read.clamp(1, owners.len());
-        let mut flipped = 0;
-        for owner in owners {
-            flipped += usize::from(self.flip(ring, partition, owner).await);
+        let needed = row.owners.len() + 1 - self.quorums.read.clamp(1, row.owners.len());
+        let (mut flipped, mut silent) = (0, Vec::new());
+        for owner in &row.owners {
+            if self.flip(ring, partition, owner).await {
+                flipped += 1;
+            } else {
+                silent.push(owner.to_string());
+            }
+        }
+        if flipped < needed {
+            watch.waits_for(format!("{} to stop serving reads", silent.join(", ")));
         }
         Ok(flipped >= needed)
+    }
+
+    /// Pulls from the old owners; whether from enough that everything acknowledged is here.
+    async fn pull_enough(&self, ring: &Ring, watch: Watch<'_>) -> Result<bool, TransferError> {
+        let row = ring.placement(watch.partition);
+        let view = self.view.load();
+        // Every acknowledged write is on W of the old owners, so on one of any N − W + 1.
+        let needed = row.whole_from(ring.replicas, self.quorums.write);
+        // An owner that is itself recovering counts only if nobody is left to ask.
+        let (mut pulled, mut whole, mut silent) = (0, 0, Vec::new());
+        for owner in &row.owners {
+            if *owner == view.me {
+                pulled += 1;
+                whole += usize::from(!view.recovering.contains(watch.partition));
+                continue;
+            }
+            match self.pull_from(ring, watch, owner).await {
+                Ok(from) => {
+                    pulled += 1;
+                    whole += usize::from(from.whole);
+                }
+                Err(
+                    error @ (TransferError::Asked(AskError::Link(_)) | TransferError::NotWhole(_)),
+                ) => {
+                    debug!(self.log, "an old owner does not count"; "peer" => %owner,
+                        "error" => %error);
+                    silent.push(owner.to_string());
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        let enough = whole >= needed || pulled == row.owners.len();
+        if !enough {
+            watch.waits_for(format!("{} to answer", silent.join(", ")));
+        }
+        Ok(enough)
+    }
+
+    async fn pull_from(
+        &self,
+        ring: &Ring,
+        watch: Watch<'_>,
+        owner: &NodeId,
+    ) -> Result<Pulled, TransferError> {
+        let theirs = self
+            .pulling()
+            .digest_of(ring, watch.partition, owner)
+            .await?;
+        watch.pulls_from(owner, theirs.records);
+        let seen = |page: &PullReply| watch.pulled(page);
+        (self.pulling())
+            .pull_all(ring, watch.partition, owner, &seen)
+            .await
     }
 
     fn pulling(&self) -> Pulling {

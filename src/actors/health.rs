@@ -2,7 +2,7 @@
 //! to ask first, and nothing else. What the calls mean is decided in [`crate::dynamo::health`].
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ pub struct Health {
     condition: AtomicU8,
     latency_us: AtomicU64,
     queued: AtomicUsize,
+    avoided: AtomicBool,
 }
 
 /// One call to a node; dropped without an outcome, it was given up.
@@ -53,6 +54,7 @@ impl Health {
             condition: AtomicU8::new(0),
             latency_us: AtomicU64::new(0),
             queued: AtomicUsize::new(0),
+            avoided: AtomicBool::new(false),
         }
     }
 
@@ -88,16 +90,27 @@ impl Health {
         }
     }
 
-    /// Whether it is not known to be dead; a node never tried counts as reachable.
+    /// Whether it is not known to be dead, nor avoided; a node never tried counts as reachable.
     #[must_use]
     pub fn is_reachable(&self) -> bool {
-        self.condition() != Condition::Unreachable
+        self.condition() != Condition::Unreachable && !self.is_avoided()
     }
 
     /// Whether it answers, and in normal time.
     #[must_use]
     pub fn is_preferred(&self) -> bool {
-        self.condition() == Condition::Preferred
+        self.condition() == Condition::Preferred && !self.is_avoided()
+    }
+
+    /// Whether an operator has requests steered round it.
+    #[must_use]
+    pub fn is_avoided(&self) -> bool {
+        self.avoided.load(Ordering::Relaxed)
+    }
+
+    /// Has requests steered round it, or to it again.
+    pub fn avoid(&self, avoided: bool) {
+        self.avoided.store(avoided, Ordering::Relaxed);
     }
 
     /// The smoothed time of recent answers; zero before the first.

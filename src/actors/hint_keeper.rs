@@ -22,7 +22,7 @@ use super::worker::Worker;
 use crate::dynamo::key::Key;
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::quorum::Fault;
-use crate::dynamo::ring::OwnerSet;
+use crate::dynamo::ring::{OwnerSet, Ring};
 use crate::storage::hint_bytes;
 
 /// Between two looks at what there is to hand over.
@@ -180,8 +180,12 @@ impl HintKeeperParts {
         }
         let ring = view.ring.as_ref().ok_or(Fault::RingBehind)?;
         let placement = ring.placement(key.hash().partition());
-        let homes: Vec<&NodeId> = if placement.involves(target) {
-            if !self.is_there(view, target) {
+        let waits = placement.involves(target) && !self.is_there(view, target);
+        let homes: Vec<&NodeId> = if waits && !stays(ring, &view.me) {
+            // Who goes cannot wait for anybody: all other owners make up for the one that is away.
+            placement.writers().filter(|id| *id != target).collect()
+        } else if placement.involves(target) {
+            if waits {
                 return Ok(false);
             }
             // A partition may leave the target before what it gets now has been pulled from it.
@@ -221,6 +225,11 @@ impl HintKeeperParts {
         });
         matches!(dropped.await, Ok(Ok(())))
     }
+}
+
+/// Whether the node is a member for as long as anybody knows.
+fn stays(ring: &Ring, id: &NodeId) -> bool {
+    ring.member(id).is_some() && !ring.is_leaving(id)
 }
 
 /// As many of the hints as make up a page by their bytes, and after which key the rest begins.

@@ -1,7 +1,10 @@
 //! Lives the node's life: carries out what `dynamo::membership::lifecycle` decides, and tells it
 //! what came of it.
 
+mod changes;
 mod errands;
+
+pub use changes::ProposeChange;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +21,7 @@ use tokio::time::Instant;
 use super::handoff::{StartTransfers, TransfersDone};
 use super::life_view::{Life, LifePublisher};
 use super::link::Link;
+use super::local_reader::LocalRecords;
 use super::proposal::{ProposalParts, propose};
 use super::ring_keeper::{Announced, BeginRecovery, RingChanged, RingKeeper, Vouched};
 use super::ring_view::RingView;
@@ -54,6 +58,8 @@ pub struct LifecycleParts {
     pub ring_keeper: Addr<RingKeeper>,
     /// Shows what is to be recovered.
     pub view: RingView,
+    /// Shows whether this node keeps anything for others.
+    pub records: LocalRecords,
     /// Keeps the founding.
     pub store: Addr<StoreKeeper>,
     /// Random numbers.
@@ -283,6 +289,17 @@ impl Lifecycle {
         }
     }
 
+    /// Only who is no member any more waits for its hints to be gone.
+    fn look_after_hints(&mut self, ctx: &mut Context<Self>) {
+        let is_member = |ring: &Arc<Ring>| ring.member(&self.me.id).is_some();
+        if self.ring.as_ref().is_some_and(is_member) {
+            return;
+        }
+        let kept = self.parts.records.hint_targets();
+        let keeps = !kept.is_ok_and(|targets| targets.is_empty());
+        self.happened(Event::KeepsForOthers(keeps), ctx);
+    }
+
     fn start_transfers(&self) {
         if let (Some(handoff), Some(transfers)) = (&self.handoff, self.transfers) {
             handoff.do_send(transfers);
@@ -308,15 +325,21 @@ impl Lifecycle {
         let ballot = Ballot::above(self.ballot.as_ref(), self.me.id.clone());
         self.ballot = Some(ballot.clone());
         info!(self.parts.log, "proposing a change of the ring"; "quorate.epoch" => epoch);
-        let parts = ProposalParts {
+        let parts = self.proposal_parts();
+        actix::spawn(async move {
+            me.do_send(Ended(propose(parts, ring, ballot, change).await));
+        });
+    }
+}
+
+impl Lifecycle {
+    fn proposal_parts(&self) -> ProposalParts {
+        ProposalParts {
             me: self.me.id.clone(),
             link: self.parts.link.clone(),
             ring_keeper: self.parts.ring_keeper.clone(),
             log: self.parts.log.clone(),
-        };
-        actix::spawn(async move {
-            me.do_send(Ended(propose(parts, ring, ballot, change).await));
-        });
+        }
     }
 }
 
@@ -330,6 +353,7 @@ impl Actor for Lifecycle {
             let (now, dice) = (act.started.elapsed(), (act.parts.dice)());
             let recovering = act.parts.view.load().recovering.len();
             act.happened(Event::Recovering(recovering), ctx);
+            act.look_after_hints(ctx);
             act.happened(Event::Tick { now, dice }, ctx);
             act.may_mint_now();
         });

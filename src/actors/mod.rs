@@ -38,5 +38,6 @@ pub mod ring_keeper;
 pub mod ring_view;
 pub mod starts;
 pub mod store_keeper;
+pub mod surveyor;
 pub mod worker;
 pub mod write_coordinator;

@@ -12,6 +12,7 @@ use super::replica::{MintReply, Minted, ReplicaMint, ReplicaRead, ReplicaWrite, 
 use super::ring_keeper::{Accept, Flip, InstallRing, KeeperError, Predict, RingKeeper};
 use super::ring_view::RingView;
 use super::store_keeper::{Apply, StoreKeeper, StoreOp, StoreReply};
+use super::surveyor::Surveyor;
 use crate::dynamo::key::Partition;
 use crate::dynamo::membership::lifecycle::Founding;
 use crate::dynamo::membership::promise::{AcceptReply, PredictReply};
@@ -46,6 +47,8 @@ pub struct PeerHandle {
     pub entropy: Addr<AntiEntropy>,
     /// For deletes that nobody needs any more.
     pub reaper: Addr<Reaper>,
+    /// For what operators ask of all.
+    pub surveyor: Addr<Surveyor>,
 }
 
 /// The actor that should answer is gone: the node is going down.
@@ -74,6 +77,20 @@ impl Room {
 }
 
 impl PeerHandle {
+    /// What this node tells another one for an operator.
+    ///
+    /// # Errors
+    /// [`GoingDown`].
+    pub async fn survey<M>(&self, question: M) -> Result<M::Result, GoingDown>
+    where
+        M: Message + Send + 'static,
+        M::Result: Send,
+        Surveyor: Handler<M>,
+        <Surveyor as actix::Actor>::Context: actix::dev::ToEnvelope<Surveyor, M>,
+    {
+        self.surveyor.send(question).await.or(Err(GoingDown))
+    }
+
     /// The cluster that this node belongs to, if it does.
     #[must_use]
     pub fn cluster(&self) -> Option<ClusterId> {

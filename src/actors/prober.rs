@@ -55,8 +55,23 @@ impl Prober {
         }
     }
 
+    /// Has requests steered round whom the ring says.
+    fn steer(&self) {
+        let view = self.view.load();
+        let Some(ring) = &view.ring else { return };
+        for member in ring.members.iter().filter(|member| member.id != view.me) {
+            let (health, avoided) = (self.health.of(&member.id), ring.is_down(&member.id));
+            if health.is_avoided() != avoided {
+                health.avoid(avoided);
+                info!(self.log, "requests are steered by an operator's will";
+                    "quorate.member" => %member.id, "quorate.down" => avoided);
+            }
+        }
+    }
+
     /// The one place that tells of changes, so that each is told once.
     fn review(&self) {
+        self.steer();
         for Change { node, before, now } in self.health.review() {
             let latency = self.health.of(&node).latency();
             let latency_ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);

@@ -69,7 +69,6 @@ impl ProposalParts {
         };
         let mut replies: FuturesUnordered<_> = proposer
             .acceptors()
-            .to_vec()
             .into_iter()
             .map(|member| {
                 let call = &call;
@@ -107,7 +106,6 @@ impl ProposalParts {
         };
         let mut replies: FuturesUnordered<_> = proposer
             .acceptors()
-            .to_vec()
             .into_iter()
             .map(|member| {
                 let call = &call;
@@ -155,7 +153,11 @@ impl ProposalParts {
     /// hear it learns it from the next batch or hello.
     async fn make_known(&self, before: &Ring, next: Ring) {
         let body = encode_ring(&next);
-        let members = next.members.clone();
+        let gone = before
+            .members
+            .iter()
+            .filter(|m| next.member(&m.id).is_none());
+        let members: Vec<Member> = next.members.iter().chain(gone).cloned().collect();
         if let Ok(Err(why)) = self.ring_keeper.send(InstallRing(next)).await {
             error!(self.log, "the committed ring is not in force here"; "error" => %why);
         }

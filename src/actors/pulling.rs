@@ -64,15 +64,16 @@ pub struct Pulled {
 }
 
 impl Pulling {
-    /// Pulls from one owner until it holds nothing that is not here.
+    /// Pulls from one owner until it holds nothing that is not here; shows every page.
     pub(super) async fn pull_all(
         &self,
         ring: &Ring,
         partition: Partition,
         owner: &NodeId,
+        seen: &impl Fn(&PullReply),
     ) -> Result<Pulled, TransferError> {
         loop {
-            let missing = self.pull_once(ring, partition, owner).await?;
+            let missing = self.pull_once(ring, partition, owner, seen).await?;
             self.background.turn(Kind::Transfers, 0).await;
             let theirs = self.digest_of(ring, partition, owner).await?;
             // Equal digests, or a whole pass in which every record was here already: another
@@ -118,6 +119,7 @@ impl Pulling {
         ring: &Ring,
         partition: Partition,
         owner: &NodeId,
+        seen: &impl Fn(&PullReply),
     ) -> Result<usize, TransferError> {
         let (mut after, mut missing, mut damaged) = (None, 0, 0);
         loop {
@@ -133,6 +135,7 @@ impl Pulling {
                 return Err(AskError::Damaged.into());
             }
             self.background.charge(Kind::Transfers, page.bytes());
+            seen(&page);
             damaged += page.damaged;
             let last = page.last;
             after = page.records.last().map(|(key, _)| key.clone());

@@ -156,7 +156,10 @@ impl RecoveryParts {
         if self.pulling.agrees(partition, &theirs)? {
             return Ok(!theirs.recovering);
         }
-        let pulled = self.pulling.pull_all(ring, partition, owner).await?;
+        let pulled = self
+            .pulling
+            .pull_all(ring, partition, owner, &|_| ())
+            .await?;
         Ok(pulled.whole)
     }
 

@@ -2,10 +2,12 @@
 //! partitions of a move have flipped or been verified. Everything is on the disk before it is
 //! answered or seen.
 
+mod moves;
 mod recovery;
 #[cfg(test)]
 mod tests;
 
+pub use moves::{Flip, Verified};
 pub use recovery::{BeginRecovery, Discarded, Recovered};
 
 use std::sync::Arc;
@@ -13,23 +15,19 @@ use std::sync::Arc;
 use actix::prelude::{
     Actor, ActorFutureExt, Addr, AtomicResponse, Context, Handler, Message, Recipient, WrapFuture,
 };
-use serde::{Deserialize, Serialize};
 use slog::{Logger, error, info, warn};
 
-use super::ring_view::{PartitionSet, RingPublisher, View};
+use super::ring_view::{RingPublisher, View};
 use super::store_keeper::{SaveMeta, StoreKeeper};
-use crate::dynamo::key::Partition;
 use crate::dynamo::membership::promise::{AcceptReply, Acceptor, PredictReply};
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::ring::{Addresses, ClusterId, Ring};
 use crate::storage::{Engine, EngineError};
 use crate::wire::membership::{AcceptCall, PredictCall};
 use crate::wire::ring::{RingError, decode_ring, encode_ring};
-use crate::wire::transfer::FlipReply;
 
 const META_RING: &str = "ring";
 const META_ACCEPTOR: &str = "acceptor";
-const META_MOVES: &str = "moves";
 
 /// The one owner of the ring.
 #[derive(Debug)]
@@ -69,26 +67,6 @@ pub struct Predict(pub PredictCall);
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<AcceptReply, KeeperError>")]
 pub struct Accept(pub AcceptCall);
-
-/// Asks this node, as an old owner, to serve no more reads of a partition.
-#[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "Result<FlipReply, KeeperError>")]
-pub struct Flip {
-    /// The epoch of the move.
-    pub epoch: u64,
-    /// Which partition.
-    pub partition: Partition,
-}
-
-/// Notes that this node, as an owner to be, holds all of a partition.
-#[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "Result<(), KeeperError>")]
-pub struct Verified {
-    /// The epoch of the move.
-    pub epoch: u64,
-    /// Which partition.
-    pub partition: Partition,
-}
 
 /// The others vouch for this node's store: it may mint.
 #[derive(Debug, Clone, Copy, Message)]
@@ -145,14 +123,6 @@ pub enum RestoreError {
     Promise(#[from] rmp_serde::decode::Error),
 }
 
-/// The partitions of a move that are done with, as far as this node is concerned.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Moves {
-    epoch: u64,
-    flipped: Vec<u16>,
-    verified: Vec<u16>,
-}
-
 impl RingKeeper {
     /// Reads back what was stored, publishes it, and gives the keeper. `data_id` names the data
     /// directory: a ring whose member of this name has another one does not mean this node. The
@@ -174,21 +144,7 @@ impl RingKeeper {
             .map(|b| decode_ring(&b))
             .transpose()?
             .map(Arc::new);
-        if let Some(bytes) = engine.meta(META_MOVES)? {
-            let moves: Moves = rmp_serde::from_slice(&bytes)?;
-            if moves.epoch == view.epoch() {
-                view.flipped = moves
-                    .flipped
-                    .into_iter()
-                    .filter_map(Partition::new)
-                    .collect();
-                view.verified = moves
-                    .verified
-                    .into_iter()
-                    .filter_map(Partition::new)
-                    .collect();
-            }
-        }
+        moves::restore(engine, &mut view)?;
         recovery::restore(engine, data_id, &mut view)?;
         let acceptor = match engine.meta(META_ACCEPTOR)? {
             Some(bytes) => rmp_serde::from_slice(&bytes)?,
@@ -234,31 +190,13 @@ impl RingKeeper {
         }))
     }
 
-    /// Stores what the view says of the move, and only then shows the view and gives the reply.
-    fn publish_stored<R: 'static>(&self, view: View, reply: R) -> Reply<R> {
-        let moves = Moves {
-            epoch: view.epoch(),
-            flipped: view.flipped.iter().map(Partition::number).collect(),
-            verified: view.verified.iter().map(Partition::number).collect(),
-        };
-        let bytes = rmp_serde::to_vec_named(&moves).ok();
-        let storing = save(self.store.clone(), META_MOVES, bytes);
-        respond(storing.into_actor(self).map(move |stored, act, _| {
-            stored.map(|()| {
-                act.publisher.publish(view);
-                reply
-            })
-        }))
-    }
-
     fn put_in_force(&mut self, ring: Ring) -> u64 {
         self.cluster = Some(ring.cluster);
         let mut view = View::clone(&self.view());
         let ring = Arc::new(ring);
+        moves::follow(&mut view, &ring);
         recovery::follow(&mut view, &ring, self.data_id);
         view.ring = Some(ring.clone());
-        view.flipped = PartitionSet::default();
-        view.verified = PartitionSet::default();
         self.publisher.publish(view);
         info!(self.log, "ring changed"; "event.action" => "ring-changed",
             "quorate.epoch" => ring.epoch, "quorate.ring_hash" => %ring.hash(),
@@ -383,41 +321,6 @@ impl Handler<Accept> for RingKeeper {
             .acceptor
             .accept(&ring, call.epoch, &call.ballot, &call.proposal);
         self.bound(before, reply)
-    }
-}
-
-impl Handler<Flip> for RingKeeper {
-    type Result = Reply<FlipReply>;
-
-    fn handle(&mut self, flip: Flip, _ctx: &mut Self::Context) -> Self::Result {
-        let mut view = View::clone(&self.view());
-        let Some(ring) = &view.ring else {
-            return ready(Err(KeeperError::NoRing));
-        };
-        if ring.epoch != flip.epoch {
-            return ready(Ok(FlipReply::WrongEpoch));
-        }
-        let placement = ring.placement(flip.partition);
-        if placement.incoming.is_none() || !placement.owners.contains(&view.me) {
-            return ready(Ok(FlipReply::NotMoving));
-        }
-        view.flipped.insert(flip.partition);
-        self.publish_stored(view, FlipReply::Flipped)
-    }
-}
-
-impl Handler<Verified> for RingKeeper {
-    type Result = Reply<()>;
-
-    fn handle(&mut self, verified: Verified, _ctx: &mut Self::Context) -> Self::Result {
-        let mut view = View::clone(&self.view());
-        if view.epoch() != verified.epoch {
-            return ready(Err(KeeperError::OtherEpoch {
-                current: view.epoch(),
-            }));
-        }
-        view.verified.insert(verified.partition);
-        self.publish_stored(view, ())
     }
 }
 

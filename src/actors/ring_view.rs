@@ -233,7 +233,7 @@ impl View {
         if self.stranger || self.doubtful || self.recovering.contains(partition) {
             return Err(Fault::NotReady);
         }
-        let gains = !placement.owners.contains(&self.me);
+        let gains = placement.is_gained_by(&self.me);
         match terms.set {
             OwnerSet::Current if self.flipped.contains(partition) => Err(Fault::Flipped),
             OwnerSet::Incoming if gains && !self.verified.contains(partition) => {
@@ -309,7 +309,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::actors::fake_node::member;
-    use crate::dynamo::ring::{ClusterId, MemberNumber};
+    use crate::dynamo::ring::{Affairs, ClusterId, MemberNumber};
 
     pub(crate) fn id(name: &str) -> NodeId {
         NodeId::new(name).unwrap()
@@ -328,6 +328,7 @@ pub(crate) mod tests {
             replicas: 3,
             members: Vec::new(),
             placements: vec![placement; usize::from(PARTITIONS)],
+            affairs: Affairs::default(),
         }
     }
 

@@ -50,6 +50,27 @@ impl AdminArgs {
         Ok(serde_json::from_slice(&answer.body)?)
     }
 
+    /// The answer to a request with a body.
+    pub(super) async fn send(
+        &self,
+        method: &'static str,
+        path: &str,
+        body: &Value,
+        streams: &mut Streams<'_>,
+    ) -> Result<Value, Failure> {
+        let request = Request {
+            method,
+            path: path.to_owned(),
+            fields: self.authorization()?,
+            body: Some(serde_json::to_vec(body)?),
+        };
+        let answer = ask(&self.admin, self.timeout.timeout, &request, streams.chatter).await?;
+        if !answer.is_success() {
+            return Err(answer.refusal());
+        }
+        Ok(serde_json::from_slice(&answer.body)?)
+    }
+
     fn authorization(&self) -> Result<String, Failure> {
         let Some(path) = &self.token_file else {
             return Ok(String::new());

@@ -4,6 +4,7 @@
 mod admin;
 mod bench;
 mod clock;
+mod cluster;
 mod connection;
 mod create;
 mod delete;
@@ -69,6 +70,9 @@ enum Verb {
     /// Configure a load balancer
     #[command(subcommand)]
     Lb(lb::Verb),
+    /// Change who is a member: plan, commit, leave, replace, forget, and more
+    #[command(subcommand)]
+    Cluster(cluster::Verb),
     /// Work with clocks
     #[command(subcommand)]
     Clock(clock::Verb),
@@ -122,6 +126,7 @@ fn perform(verb: Verb, streams: &mut Streams<'_>) -> Result<(), Failure> {
         Verb::Members(args) => block_on(members::run(args, streams)),
         Verb::Ring(args) => block_on(ring::run(args, streams)),
         Verb::Lb(lb::Verb::Render(args)) => block_on(lb::run(args, streams)),
+        Verb::Cluster(verb) => block_on(cluster::run(verb, streams)),
         Verb::Clock(verb) => clock::run(&verb, streams),
         Verb::Bench(args) => block_on(bench::run(args, streams)),
         Verb::Verify(args) => block_on(verify::run(*args, streams)),

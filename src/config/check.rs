@@ -72,6 +72,7 @@ pub(super) fn check(settings: Settings) -> Result<Config, ConfigError> {
         )?,
         tombstone_grace: tombstone_grace(settings.tombstone_grace)?,
         hint_bytes: settings.hint_bytes.unwrap_or(HINT_BYTES),
+        auto_commit: settings.auto_commit.unwrap_or(true),
         log_level: settings.log_level.unwrap_or_default(),
         log_format: settings.log_format.unwrap_or_default(),
         exit_with_stdin: settings.exit_with_stdin,

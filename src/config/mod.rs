@@ -68,6 +68,8 @@ pub struct Config {
     pub tombstone_grace: Duration,
     /// Bytes kept for other nodes while they are away.
     pub hint_bytes: u64,
+    /// Whether a node that joins becomes a member at once.
+    pub auto_commit: bool,
     /// The least important lines that are logged.
     pub log_level: LogLevel,
     /// How they are written.

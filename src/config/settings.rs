@@ -116,6 +116,10 @@ pub struct Settings {
     /// Bytes kept for other nodes while they are away [default: 1073741824]
     #[arg(long, env = "QUORATE_HINT_BYTES", value_name = "BYTES")]
     pub hint_bytes: Option<u64>,
+    /// Whether a node that joins becomes a member at once; if not, its join is staged until an
+    /// operator commits it [default: true]
+    #[arg(long, env = "QUORATE_AUTO_COMMIT", value_name = "BOOL")]
+    pub auto_commit: Option<bool>,
     /// The least important lines that are logged [default: info]
     #[arg(long, env = "QUORATE_LOG_LEVEL", value_enum)]
     pub log_level: Option<LogLevel>,
@@ -179,6 +183,7 @@ impl Settings {
             max_in_flight: self.max_in_flight.or(below.max_in_flight),
             tombstone_grace: self.tombstone_grace.or(below.tombstone_grace),
             hint_bytes: self.hint_bytes.or(below.hint_bytes),
+            auto_commit: self.auto_commit.or(below.auto_commit),
             log_level: self.log_level.or(below.log_level),
             log_format: self.log_format.or(below.log_format),
             exit_with_stdin: self.exit_with_stdin || below.exit_with_stdin,

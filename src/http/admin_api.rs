@@ -1,6 +1,7 @@
 //! The admin listener: what operators ask. Loopback, or behind a token.
 
 mod background;
+mod cluster;
 mod merkle;
 #[cfg(test)]
 mod tests;
@@ -90,6 +91,7 @@ pub fn app(
                 .put(background::limit)
                 .default_service(web::to(background::only_get_and_put)),
         )
+        .service(web::scope("/cluster").configure(cluster::configure))
         .default_service(web::to(nothing_here))
 }
 
@@ -146,6 +148,8 @@ async fn status(api: Api) -> HttpResponse {
             "epoch": ring.epoch,
             "hash": ring.hash().to_string(),
             "moving": ring.placements.iter().filter(|p| p.incoming.is_some()).count(),
+            "staged": ring.affairs.staged.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "down": names(&ring.affairs.down),
             "under_replicated": owners < ring.replicas,
         })),
         "members": members,

@@ -9,7 +9,9 @@ use super::headers::{ACKS, acks_text};
 use super::rendering::{Object, values};
 use crate::actors::handle::Readiness;
 use crate::actors::request::Applied;
+use crate::dynamo::membership::promise::Loss;
 use crate::dynamo::quorum::{Acks, Shortfall};
+use crate::dynamo::ring::PlanError;
 use crate::dynamo::version::State;
 use crate::wire::clock::ClockError;
 
@@ -77,6 +79,11 @@ codes! {
     Overloaded SERVICE_UNAVAILABLE "overloaded",
     NotReady SERVICE_UNAVAILABLE "not_ready",
     StorageFull INSUFFICIENT_STORAGE "storage_full",
+    ChangeRefused CONFLICT "change_refused",
+    RingChanged CONFLICT "ring_changed",
+    NotStaged CONFLICT "not_staged",
+    DataLossNotAccepted CONFLICT "data_loss_not_accepted",
+    NotAgreed SERVICE_UNAVAILABLE "not_agreed",
 }
 
 /// A name that a client made up, made fit to be shown: escaped, and cut off.
@@ -207,6 +214,23 @@ pub enum ApiError {
     /// The disks of too many owners are full.
     #[error("The disks of too many replicas are full")]
     StorageFull(Applied),
+    /// The change does not fit the ring.
+    #[error("The ring cannot change so: {0}")]
+    ChangeRefused(PlanError),
+    /// The ring is not the one that the change was meant for.
+    #[error("The ring is at epoch {0} now: look at the plan again")]
+    RingChanged(u64),
+    /// A node that is to come in has not asked to.
+    #[error("{0} is not staged: start it with --auto-commit false and the cluster's --seeds first")]
+    NotStaged(Name),
+    /// Somebody has to say that he knows.
+    #[error(
+        "{0} partitions would be left with fewer replicas, and {1} with none: say that you accept it"
+    )]
+    DataLossNotAccepted(usize, usize),
+    /// Too few members agreed to the change.
+    #[error("The members did not agree: {0}")]
+    NotAgreed(Loss),
 }
 
 impl Name {
@@ -263,6 +287,11 @@ impl ApiError {
             Self::Overloaded => Code::Overloaded,
             Self::NotReady(_) => Code::NotReady,
             Self::StorageFull(_) => Code::StorageFull,
+            Self::ChangeRefused(_) => Code::ChangeRefused,
+            Self::RingChanged(_) => Code::RingChanged,
+            Self::NotStaged(_) => Code::NotStaged,
+            Self::DataLossNotAccepted(..) => Code::DataLossNotAccepted,
+            Self::NotAgreed(_) => Code::NotAgreed,
         }
     }
 
@@ -281,6 +310,9 @@ impl ApiError {
         | Self::StorageFull(applied) = self
         {
             return *applied;
+        }
+        if let Self::NotAgreed(_) = self {
+            return Applied::Unknown;
         }
         Applied::No
     }

@@ -13,6 +13,7 @@ use crate::actors::anti_entropy::{AnswerKeys, AnswerLeaves, AnswerRoots, AnswerS
 use crate::actors::link::{CLUSTER_HEADER, PROOF_HEADER, PROTOCOL_HEADER};
 use crate::actors::peer_handle::{GoingDown, PeerHandle};
 use crate::actors::reaper::{AnswerReap, AnswerSteady};
+use crate::actors::surveyor::{LimitOwn, OwnBurden, OwnTransfers};
 use crate::dynamo::quorum::Fault;
 use crate::limits::MAX_PEER_MESSAGE_BYTES;
 use crate::wire::peer::{Batch, PROTOCOL};
@@ -38,7 +39,10 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .route("/peer/v1/merkle/keys", web::post().to(keys))
         .route("/peer/v1/merkle/sync", web::post().to(sync))
         .route("/peer/v1/steady", web::post().to(steady))
-        .route("/peer/v1/reap", web::post().to(reap));
+        .route("/peer/v1/reap", web::post().to(reap))
+        .route("/peer/v1/transfers", web::post().to(transfers))
+        .route("/peer/v1/burden", web::post().to(burden))
+        .route("/peer/v1/limit", web::post().to(limit));
 }
 
 type Node = web::Data<PeerHandle>;
@@ -167,6 +171,27 @@ async fn steady(node: Node, request: HttpRequest, body: web::Bytes) -> HttpRespo
 async fn reap(node: Node, request: HttpRequest, body: web::Bytes) -> HttpResponse {
     match decoded(&node, &request, &body) {
         Ok(call) => compared(node.reaping(AnswerReap(call)).await),
+        Err(refused) => *refused,
+    }
+}
+
+async fn transfers(node: Node, request: HttpRequest) -> HttpResponse {
+    match refusal(&node, &request) {
+        Some(refused) => refused,
+        None => encode_or_down(node.survey(OwnTransfers).await),
+    }
+}
+
+async fn burden(node: Node, request: HttpRequest) -> HttpResponse {
+    match refusal(&node, &request) {
+        Some(refused) => refused,
+        None => encode_or_down(node.survey(OwnBurden).await),
+    }
+}
+
+async fn limit(node: Node, request: HttpRequest, body: web::Bytes) -> HttpResponse {
+    match decoded(&node, &request, &body) {
+        Ok(limits) => encode_or_down(node.survey(LimitOwn(limits)).await),
         Err(refused) => *refused,
     }
 }

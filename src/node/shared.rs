@@ -32,6 +32,7 @@ use crate::actors::replica::Replica;
 use crate::actors::ring_keeper::{RingChanged, RingKeeper, Subscribe};
 use crate::actors::ring_view::RingView;
 use crate::actors::store_keeper::StoreKeeper;
+use crate::actors::surveyor::{Surveyor, SurveyorParts};
 use crate::actors::worker::{Means, Quorums, Worker};
 use crate::config::Config;
 use crate::dynamo::membership::lifecycle::{Me, Refusal};
@@ -77,6 +78,7 @@ impl Shared {
                 link: Link::new(shared.proof),
                 ring_keeper: shared.ring_keeper,
                 view: shared.view.clone(),
+                records: shared.records,
                 store: shared.store,
                 dice: random_u64,
                 exit,
@@ -135,6 +137,23 @@ impl Shared {
         })
     }
 
+    pub(super) fn start_surveyor(
+        &self,
+        thread: &Arbiter,
+        handoff: Addr<Handoff>,
+    ) -> Addr<Surveyor> {
+        let shared = self.clone();
+        Surveyor::start_in_arbiter(&thread.handle(), move |_| {
+            Surveyor::new(SurveyorParts {
+                view: shared.view,
+                link: Link::new(shared.proof),
+                handoff,
+                store: shared.store,
+                background: shared.background,
+            })
+        })
+    }
+
     /// The means of the calling thread: its own connections to the other nodes.
     pub(super) fn worker(&self, logger: &'static str) -> Worker {
         let reader = LocalReader::new(self.records.clone(), self.view.clone()).start();
@@ -171,8 +190,8 @@ impl Shared {
         Worker::new(view, self.quorums, means, Box::new(connect), log)
     }
 
-    /// What keeps other nodes', and this node's own, records whole.
-    pub(super) fn start_keepers(&self, thread: &Arbiter) {
+    /// Those that nobody asks for anything.
+    pub(super) fn start_menders(&self, thread: &Arbiter) {
         self.start_recovery(thread);
         self.start_hint_keeper(thread);
         self.start_mender(thread);

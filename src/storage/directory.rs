@@ -6,7 +6,11 @@
 //! format   what this program needs to know to read the rest; written last, so its presence
 //!          means that the directory is set up
 //! records/ the engine's
+//! left     why this node is no member any more; while it is there, the directory is not opened
+//! records-kept-1/ …  what the engine kept of earlier memberships; nothing reads it
 //! ```
+
+mod aside;
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -19,6 +23,7 @@ const LOCK: &str = "LOCK";
 const NODE: &str = "node";
 const FORMAT: &str = "format";
 const RECORDS: &str = "records";
+const LEFT: &str = "left";
 /// What a file system of its own brings along.
 const LOST_AND_FOUND: &str = "lost+found";
 const FORMAT_PREFIX: &str = "quorate data directory, format ";
@@ -65,6 +70,16 @@ pub enum DirectoryError {
         found: ClusterId,
         /// The cluster that was to be joined.
         wanted: ClusterId,
+    },
+    /// Its node has left its cluster.
+    #[error("data directory {}: {why}; its data is kept in there, and not used any more. To make \
+        it a new member of the same name: quorate cluster rejoin --data-dir {}", path.display(),
+        path.display())]
+    Left {
+        /// The directory.
+        path: PathBuf,
+        /// What was noted when it left.
+        why: String,
     },
     /// A later program wrote it.
     #[error("data directory {} has format {found}, and this version of quorate reads format \
@@ -118,6 +133,12 @@ impl DataDirectory {
             None => set_up(path, node)?,
         }
         check_node(path, node)?;
+        if let Some(why) = read_if_there(&path.join(LEFT))? {
+            return Err(DirectoryError::Left {
+                path: path.to_owned(),
+                why: why.trim_end().to_owned(),
+            });
+        }
         Ok(Self {
             path: path.to_owned(),
             _lock: lock,

@@ -8,7 +8,7 @@ use crate::dynamo::membership::lifecycle::{
     FoundRefusal, Founding, Hello, NodeState, Refusal, RingStamp,
 };
 use crate::dynamo::node_id::NodeId;
-use crate::dynamo::ring::{ClusterId, Member};
+use crate::dynamo::ring::{ClusterId, Departure, Member};
 
 mirrored!(Boot, BootDef);
 mirrored!(NodeState, NodeStateDef);
@@ -17,6 +17,7 @@ mirrored!(Founding, FoundingDef);
 mirrored!(FoundRefusal, FoundRefusalDef);
 mirrored!(Hello, HelloDef);
 mirrored!(Refusal, RefusalDef);
+mirrored!(Departure, DepartureDef);
 
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Boot")]
@@ -75,9 +76,34 @@ struct HelloDef {
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Refusal", rename_all = "snake_case")]
 enum RefusalDef {
-    NameTaken { name: NodeId, holder: String },
-    NameContested { name: NodeId, holder: String },
-    OtherCluster { at: String, cluster: ClusterId },
+    NameTaken {
+        name: NodeId,
+        holder: String,
+    },
+    NameContested {
+        name: NodeId,
+        holder: String,
+    },
+    OtherCluster {
+        at: String,
+        cluster: ClusterId,
+    },
+    Departed {
+        name: NodeId,
+        how: Departure,
+        epoch: u64,
+    },
+    NotEmpty {
+        name: NodeId,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Departure", rename_all = "snake_case")]
+enum DepartureDef {
+    Left,
+    Replaced,
+    Forgotten,
 }
 
 /// A greeting.

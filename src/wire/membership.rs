@@ -102,6 +102,13 @@ enum PlanErrorDef {
     NotMember(NodeId),
     StillMoving,
     NotMoving,
+    Departed(NodeId),
+    NobodyLeft,
+    Conflict(NodeId),
+    NothingToChange,
+    CannotCancel,
+    TooMuchStaged,
+    Flipped,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -12,3 +12,4 @@ pub mod record;
 pub mod ring;
 pub mod state;
 pub mod transfer;
+pub mod transfers;

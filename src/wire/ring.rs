@@ -1,10 +1,13 @@
 //! The ring as nodes send and store it: MessagePack with named fields.
 
+mod affairs;
+
 use serde::{Deserialize, Serialize};
 
+use self::affairs::{AffairsDto, MemberChangeDto};
 use crate::dynamo::key::PARTITIONS;
 use crate::dynamo::node_id::NodeId;
-use crate::dynamo::ring::{Addresses, Change, ClusterId, Member, Placement, Ring};
+use crate::dynamo::ring::{Addresses, Affairs, Change, ClusterId, Member, Placement, Ring};
 
 /// Why bytes are not a ring.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +42,9 @@ struct RingDto {
     replicas: usize,
     members: Vec<MemberDto>,
     placements: Vec<PlacementDto>,
+    /// Left out by version 0.1, which passes over it.
+    #[serde(default, skip_serializing_if = "AffairsDto::is_empty")]
+    affairs: AffairsDto,
 }
 
 /// Owners as places in the list of members.
@@ -61,6 +67,14 @@ pub(super) enum ChangeDto {
     Join(MemberDto),
     Recover(MemberDto),
     Retire,
+    Stage(MemberChangeDto),
+    Revert(Option<String>),
+    Commit(Vec<MemberChangeDto>),
+    Cancel,
+    Steer {
+        node: String,
+        down: bool,
+    },
 }
 
 /// The ring as bytes.
@@ -82,6 +96,7 @@ pub fn encode_ring(ring: &Ring) -> Result<Vec<u8>, rmp_serde::encode::Error> {
         replicas: ring.replicas,
         members: ring.members.iter().map(MemberDto::from).collect(),
         placements: ring.placements.iter().map(row).collect(),
+        affairs: AffairsDto::from(&ring.affairs),
     })
 }
 
@@ -125,6 +140,7 @@ pub fn decode_ring(bytes: &[u8]) -> Result<Ring, RingError> {
         replicas: dto.replicas,
         members,
         placements,
+        affairs: Affairs::try_from(dto.affairs)?,
     })
 }
 
@@ -175,6 +191,16 @@ impl From<&Change> for ChangeDto {
             Change::Join(member) => Self::Join(member.into()),
             Change::Recover(member) => Self::Recover(member.into()),
             Change::Retire => Self::Retire,
+            Change::Stage(change) => Self::Stage(change.into()),
+            Change::Revert(node) => Self::Revert(node.as_ref().map(ToString::to_string)),
+            Change::Commit(changes) => {
+                Self::Commit(changes.iter().map(MemberChangeDto::from).collect())
+            }
+            Change::Cancel => Self::Cancel,
+            Change::Steer { node, down } => Self::Steer {
+                node: node.to_string(),
+                down: *down,
+            },
         }
     }
 }
@@ -199,6 +225,19 @@ impl TryFrom<ChangeDto> for Change {
             ChangeDto::Join(member) => Self::Join(member.try_into()?),
             ChangeDto::Recover(member) => Self::Recover(member.try_into()?),
             ChangeDto::Retire => Self::Retire,
+            ChangeDto::Stage(change) => Self::Stage(change.try_into()?),
+            ChangeDto::Revert(node) => Self::Revert(node.as_deref().map(node_id).transpose()?),
+            ChangeDto::Commit(changes) => Self::Commit(
+                changes
+                    .into_iter()
+                    .map(TryInto::try_into)
+                    .collect::<Result<_, _>>()?,
+            ),
+            ChangeDto::Cancel => Self::Cancel,
+            ChangeDto::Steer { node, down } => Self::Steer {
+                node: node_id(&node)?,
+                down,
+            },
         })
     }
 }

@@ -294,6 +294,23 @@ impl Node {
         self.child.is_some()
     }
 
+    /// Whether it was started and not yet seen to end.
+    pub fn runs(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// Runs the program as an operator of this node; gives its exit code and what it printed.
+    pub fn command_line(&self, args: &[&str]) -> (i32, String, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
+        command
+            .args(args)
+            .env("QUORATE_ADMIN_ENDPOINTS", &self.admin);
+        let output = command.stdin(Stdio::null()).output().expect("the program");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let code = output.status.code().unwrap_or(-1);
+        (code, text(&output.stdout), text(&output.stderr))
+    }
+
     pub fn log_text(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::actors::background::tests::background;
 use crate::actors::fake::{quiet, state};
-use crate::actors::fake_node::{FakeNode, PATIENCE, Wire, proof, ring_of, socket};
+use crate::actors::fake_node::{Call, FakeNode, PATIENCE, Wire, proof, ring_of, socket};
 use crate::actors::giver::{GivePage, Giver};
 use crate::actors::pulling::PAGE_RECORDS;
 use crate::dynamo::key::Key;
@@ -231,12 +231,13 @@ fn encoded(reply: &impl Serialize) -> Vec<u8> {
     rmp_serde::to_vec_named(reply).unwrap()
 }
 
-/// Answers one owner's pull and digest with nothing to give.
-async fn nothing_to_give(wire: &mut Wire) {
-    let empty = PullReply::new(Vec::new(), true);
-    wire.call("/peer/v1/pull")
-        .await
-        .answer(200, encoded(&empty));
+/// Answers with how much there is to pull, and then the call for a page.
+async fn pulls(wire: &mut Wire) -> Call {
+    tells(wire).await;
+    wire.call("/peer/v1/pull").await
+}
+
+async fn tells(wire: &mut Wire) {
     let digest = DigestReply {
         root: 1,
         records: 1,
@@ -246,19 +247,26 @@ async fn nothing_to_give(wire: &mut Wire) {
     call.answer(200, encoded(&digest));
 }
 
+/// Answers one owner's pull and digests with nothing to give.
+async fn nothing_to_give(wire: &mut Wire) {
+    let empty = PullReply::new(Vec::new(), true);
+    pulls(wire).await.answer(200, encoded(&empty));
+    tells(wire).await;
+}
+
 #[actix::test]
 async fn with_too_few_old_owners_nothing_is_verified_and_it_is_tried_again() {
     let (mut wire, d) = scripted().await;
     let mut done = bring(&d);
     nothing_to_give(&mut wire).await;
     for _ in 0..2 {
-        wire.call("/peer/v1/pull").await.answer(503, Vec::new());
+        wire.call("/peer/v1/digest").await.answer(503, Vec::new());
     }
     // The next attempt starts from the beginning, and nobody was asked to flip.
     nothing_to_give(&mut wire).await;
     assert!(!d.view.load().verified.contains(moving()));
     nothing_to_give(&mut wire).await;
-    wire.call("/peer/v1/pull").await.answer(503, Vec::new());
+    wire.call("/peer/v1/digest").await.answer(503, Vec::new());
     for reply in [
         FlipReply::Flipped,
         FlipReply::WrongEpoch,
@@ -286,10 +294,10 @@ async fn a_damaged_page_is_not_taken_in() {
     let mut torn = record(encode_state(&state(&[1])).to_vec());
     torn.checksum ^= 1;
     for page in [torn, record(b"\xc1".to_vec())] {
-        let call = wire.call("/peer/v1/pull").await;
+        let call = pulls(&mut wire).await;
         call.answer(200, encoded(&page));
     }
-    wire.call("/peer/v1/pull").await;
+    wire.call("/peer/v1/digest").await;
     assert_eq!(d.state(&key), None);
     assert!(!d.view.load().verified.contains(moving()));
 }
@@ -307,11 +315,11 @@ async fn p11_an_old_owner_with_damaged_records_does_not_count_as_pulled_from() {
     };
     nothing_to_give(&mut wire).await;
     for _ in 0..2 {
-        let call = wire.call("/peer/v1/pull").await;
+        let call = pulls(&mut wire).await;
         call.answer(200, encoded(&page));
     }
     // From the beginning: one whole owner is one too few.
-    wire.call("/peer/v1/pull").await;
+    wire.call("/peer/v1/digest").await;
     assert_eq!(d.state(&key), Some(state(&[1])), "what it gave is taken");
     assert!(!d.view.load().verified.contains(moving()));
 }
@@ -320,7 +328,7 @@ async fn p11_an_old_owner_with_damaged_records_does_not_count_as_pulled_from() {
 async fn a_ring_that_moves_on_ends_the_transfers_without_a_word() {
     let (mut wire, d) = scripted().await;
     let mut done = bring(&d);
-    let call = wire.call("/peer/v1/pull").await;
+    let call = pulls(&mut wire).await;
     let mut next = d.view.load().ring.as_deref().cloned().unwrap();
     next.epoch = 6;
     d.install(next).await;

@@ -60,6 +60,7 @@ pub(super) fn restore(
 pub(super) fn follow(view: &mut View, ring: &Ring, data_id: u64) {
     if is_loss(view, ring, data_id) {
         view.recovering = owned(view, ring);
+        view.flipped = given(view, ring);
     }
     view.stranger = is_stranger(view, ring, data_id);
     let lost = |set: &PartitionSet| -> PartitionSet {
@@ -85,6 +86,13 @@ fn owned(view: &View, ring: &Ring) -> PartitionSet {
     Partition::all().filter(owns).collect()
 }
 
+/// The moving partitions that the node owns. With its disk it has lost which of them it promised to
+/// serve no more, so it serves none.
+fn given(view: &View, ring: &Ring) -> PartitionSet {
+    let moves = |p: &Partition| ring.placement(*p).incoming.is_some();
+    owned(view, ring).iter().filter(moves).collect()
+}
+
 impl RingKeeper {
     /// Stores what is to be recovered, if the ring about to be stored means a loss: before the
     /// ring, so that no crash leaves a member that does not know of its loss.
@@ -98,13 +106,16 @@ impl RingKeeper {
             let recovering = owned(&view, ring);
             warn!(self.log, "this node is the member with a lost disk; recovering its partitions";
                 "event.action" => "recovery-begun", "quorate.partitions" => recovering.len());
-            self.store_note(&recovering, &PartitionSet::default())
+            let (given, none) = (given(&view, ring), PartitionSet::default());
+            let moves = self.store_moves(ring.move_epoch(), &given, &none);
+            (moves, self.store_note(&recovering, &none))
         });
         async move {
-            match storing {
-                Some(storing) => storing.await,
-                None => Ok(()),
+            if let Some((moves, note)) = storing {
+                moves.await?;
+                note.await?;
             }
+            Ok(())
         }
     }
 

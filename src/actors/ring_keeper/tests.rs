@@ -3,12 +3,15 @@
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::moves::{META_MOVES, Moves};
 use super::*;
 use crate::actors::fake_node::{FakeNode, PATIENCE, member, ring_of};
 use crate::actors::ring_view::tests::id;
 use crate::actors::store_keeper;
+use crate::dynamo::key::Partition;
 use crate::dynamo::membership::promise::{Ballot, Proposal};
 use crate::dynamo::ring::{Change, ClusterId, plan};
+use crate::wire::transfer::FlipReply;
 
 const MEMBERS: [(&str, &str); 4] = [("a", "a:1"), ("b", "b:1"), ("c", "c:1"), ("d", "d:1")];
 

@@ -7,4 +7,4 @@ pub mod lifecycle;
 pub mod promise;
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;

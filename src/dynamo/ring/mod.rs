@@ -1,14 +1,21 @@
 //! The ring: who the members are and which of them own each partition. An immutable value;
 //! [`plan`] makes the next one.
 
+mod affairs;
 mod balance;
+mod change;
 mod fingerprint;
+mod outline;
 mod plan;
 mod quota;
+mod roster;
 #[cfg(test)]
 mod tests;
 
-pub use plan::{Change, PlanError, plan};
+pub use affairs::{Affairs, Departed, MAX_DEPARTED, MAX_STAGED, UnderWay};
+pub use change::{Change, Departure, MemberChange, PlanError};
+pub use outline::{Load, Outline};
+pub use plan::plan;
 
 use super::key::{PARTITIONS, Partition, fmix64};
 use super::node_id::NodeId;
@@ -97,6 +104,8 @@ pub struct Ring {
     pub members: Vec<Member>,
     /// One row a partition, [`PARTITIONS`] in all.
     pub placements: Vec<Placement>,
+    /// What is staged, under way, steered round, and past.
+    pub affairs: Affairs,
 }
 
 impl Ring {
@@ -131,7 +140,8 @@ impl Ring {
 
     /// The nodes that stand in for a partition's owners, nearest first: the owners of the
     /// clockwise successors that do not own the partition themselves, before or after its move.
-    /// These are all other members, save one that joins and owns nothing yet.
+    /// These are all other members, save those that join and own nothing yet, and those that
+    /// leave, who would take what they keep for others with them.
     #[must_use]
     pub fn fallbacks(&self, partition: Partition) -> Vec<NodeId> {
         let here = self.placement(partition);
@@ -140,7 +150,7 @@ impl Ring {
         let clockwise = (1..usize::from(PARTITIONS)).map(|i| (start + i) % usize::from(PARTITIONS));
         for row in clockwise.filter_map(|i| self.placements.get(i)) {
             for id in &row.owners {
-                if !here.involves(id) && !out.contains(id) {
+                if !here.involves(id) && !out.contains(id) && !self.is_leaving(id) {
                     out.push(id.clone());
                 }
             }
@@ -156,10 +166,7 @@ impl Ring {
 
     /// The partitions that the member gains in the move under way.
     pub fn gains<'a>(&'a self, id: &'a NodeId) -> impl Iterator<Item = Partition> + 'a {
-        Partition::all().filter(move |p| {
-            let row = self.placement(*p);
-            row.incoming.as_ref().is_some_and(|to| to.contains(id)) && !row.owners.contains(id)
-        })
+        Partition::all().filter(move |p| self.placement(*p).is_gained_by(id))
     }
 
     /// The fingerprint that members compare before they promise or accept this ring.
@@ -185,6 +192,24 @@ impl Placement {
     #[must_use]
     pub fn involves(&self, id: &NodeId) -> bool {
         self.owners.contains(id) || self.incoming.as_ref().is_some_and(|to| to.contains(id))
+    }
+
+    /// Whether the node is to own the partition and has to pull it first. That is whoever does not
+    /// own it yet; and where the owners become fewer all that stay, for what was acknowledged may
+    /// be on one of them alone.
+    #[must_use]
+    pub fn is_gained_by(&self, id: &NodeId) -> bool {
+        self.incoming.as_ref().is_some_and(|to| {
+            to.contains(id) && (!self.owners.contains(id) || to.len() < self.owners.len())
+        })
+    }
+
+    /// Of how many owners a node must have pulled to hold all that was acknowledged with `write`
+    /// replicas out of `replicas`. Owners that were forgotten may have been among those.
+    #[must_use]
+    pub fn whole_from(&self, replicas: usize, write: usize) -> usize {
+        let replicas = replicas.max(1);
+        (replicas + 1 - write.clamp(1, replicas)).min(self.owners.len())
     }
 
     /// Every node that a write goes to: the owners, then those that come in.

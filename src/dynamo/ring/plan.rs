@@ -1,67 +1,12 @@
 //! The step from one ring to the next: a pure function, so that every member computes the same.
 
+use super::affairs::{Departed, MAX_DEPARTED, MAX_STAGED, UnderWay};
 use super::balance::rebalance;
-use super::{ClusterId, Member, Placement, Ring};
+use super::roster::{Roster, add};
+use super::{
+    Affairs, Change, ClusterId, Departure, Member, MemberChange, Placement, PlanError, Ring,
+};
 use crate::dynamo::node_id::NodeId;
-
-/// One committed step from a ring to the next.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    /// Makes the first ring, epoch 1, with nothing to move.
-    Found {
-        /// The new cluster.
-        cluster: ClusterId,
-        /// N.
-        replicas: usize,
-        /// The founders.
-        members: Vec<Member>,
-    },
-    /// Adds a member; the partitions it gains start to move.
-    Join(Member),
-    /// A member has lost its disk: under the same name it goes on with another data directory, and
-    /// owns what it owned. Nothing moves.
-    Recover(Member),
-    /// Ends the move under way: the incoming owners are the owners.
-    Retire,
-}
-
-/// Why a change cannot follow a ring.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PlanError {
-    /// A ring exists already.
-    AlreadyFounded,
-    /// No ring to change.
-    NoRing,
-    /// Nobody to found it.
-    NoMembers,
-    /// The name is taken by another data directory.
-    NameTaken(NodeId),
-    /// It is a member already.
-    AlreadyMember(NodeId),
-    /// Only a member recovers.
-    NotMember(NodeId),
-    /// The partitions of the change before are still moving.
-    StillMoving,
-    /// Nothing is moving.
-    NotMoving,
-}
-
-impl std::error::Error for PlanError {}
-
-impl std::fmt::Display for PlanError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::AlreadyFounded => f.write_str("a ring exists already"),
-            Self::NoRing => f.write_str("there is no ring to change"),
-            Self::NoMembers => f.write_str("a ring needs at least one member"),
-            Self::NameTaken(id) => write!(f, "the name {id} belongs to another data directory"),
-            Self::AlreadyMember(id) => write!(f, "{id} is a member already"),
-            Self::NotMember(id) => write!(f, "{id} is not a member"),
-            Self::StillMoving => f.write_str("partitions of the change before are still moving"),
-            Self::NotMoving => f.write_str("no partition is moving"),
-        }
-    }
-}
 
 /// The ring after a change. Equal arguments give equal rings on every node; the order of members
 /// does not matter.
@@ -79,10 +24,15 @@ pub fn plan(previous: Option<&Ring>, change: &Change) -> Result<Ring, PlanError>
             },
         ) => found(*cluster, *replicas, members),
         (Some(_), Change::Found { .. }) => Err(PlanError::AlreadyFounded),
-        (None, Change::Join(_) | Change::Recover(_) | Change::Retire) => Err(PlanError::NoRing),
-        (Some(ring), Change::Join(member)) => join(ring, member),
+        (None, _) => Err(PlanError::NoRing),
+        (Some(ring), Change::Join(member)) => commit(ring, &[MemberChange::Join(member.clone())]),
+        (Some(ring), Change::Commit(changes)) => commit(ring, changes),
         (Some(ring), Change::Recover(member)) => recover(ring, member),
         (Some(ring), Change::Retire) => retire(ring),
+        (Some(ring), Change::Cancel) => cancel(ring),
+        (Some(ring), Change::Stage(change)) => stage(ring, change),
+        (Some(ring), Change::Revert(node)) => revert(ring, node.as_ref()),
+        (Some(ring), Change::Steer { node, down }) => steer(ring, node, *down),
     }
 }
 
@@ -105,32 +55,87 @@ fn found(cluster: ClusterId, replicas: usize, founders: &[Member]) -> Result<Rin
         replicas,
         placements: rows.into_iter().map(placed).collect(),
         members,
+        affairs: Affairs::default(),
     })
 }
 
-fn join(ring: &Ring, member: &Member) -> Result<Ring, PlanError> {
-    let mut members = ring.members.clone();
-    add(&mut members, member)?;
+/// Whoever is replaced hands its rows to exactly one; all other changes share out anew.
+fn commit(ring: &Ring, changes: &[MemberChange]) -> Result<Ring, PlanError> {
+    let roster = Roster::after(ring, changes)?;
     if ring.is_moving() {
         return Err(PlanError::StillMoving);
     }
-    Ok(moving_to(ring, members))
+    let left = |row: &Placement| -> Vec<NodeId> {
+        let stays = |id: &&NodeId| !roster.forgotten.contains(id);
+        row.owners.iter().filter(stays).cloned().collect()
+    };
+    let before: Vec<Vec<NodeId>> = ring.placements.iter().map(left).collect();
+    let handed_on: Vec<Vec<NodeId>> = before.iter().map(|row| roster.hand_on(row)).collect();
+    let after = if roster.only_replaces {
+        handed_on
+    } else {
+        let n = owners_each(ring.replicas, &roster.staying);
+        rebalance(&roster.staying, &handed_on, n)
+    };
+    let mut next = next(ring);
+    next.placements = before.into_iter().zip(after).map(placed).collect();
+    depart(&mut next, ring, &roster.forgotten, Departure::Forgotten);
+    let moving = next.is_moving();
+    next.affairs
+        .staged
+        .retain(|staged| !changes.contains(staged));
+    let (joined, forgot) = (roster.joined(), !roster.forgotten.is_empty());
+    next.affairs
+        .staged
+        .retain(|staged| !joined.contains(&staged.node()));
+    next.members = if moving {
+        roster.members()
+    } else {
+        roster.staying
+    };
+    if moving {
+        let stays = |m: &&Member| !roster.forgotten.contains(&m.id);
+        next.affairs.under_way = Some(UnderWay {
+            since: next.epoch,
+            before: ring.members.iter().filter(stays).cloned().collect(),
+            leaving: roster.leaving,
+            forgot,
+        });
+    } else {
+        for (id, how) in roster.leaving {
+            depart(&mut next, ring, &[id], how);
+        }
+    }
+    settle(&mut next);
+    Ok(next)
 }
 
-/// Not while partitions move: what the nodes note of a move holds for its epoch only.
+/// A row whose owners are the same keeps still; one that has lost all of its owners has nothing
+/// to pull from any more.
+fn placed((owners, after): (Vec<NodeId>, Vec<NodeId>)) -> Placement {
+    let same = owners.len() == after.len() && owners.iter().all(|id| after.contains(id));
+    if owners.is_empty() || same {
+        return Placement {
+            owners: after,
+            incoming: None,
+        };
+    }
+    Placement {
+        owners,
+        incoming: Some(after),
+    }
+}
+
+/// Nothing moves by it, so it may come while partitions do.
 fn recover(ring: &Ring, member: &Member) -> Result<Ring, PlanError> {
-    let mut next = ring.clone();
+    let mut next = next(ring);
     let known = next.members.iter_mut().find(|m| m.id == member.id);
     let known = known.ok_or_else(|| PlanError::NotMember(member.id.clone()))?;
     if known.data_id == member.data_id {
         return Err(PlanError::AlreadyMember(member.id.clone()));
     }
-    if ring.is_moving() {
-        return Err(PlanError::StillMoving);
-    }
     known.data_id = member.data_id;
     known.addresses = member.addresses.clone();
-    next.epoch += 1;
     Ok(next)
 }
 
@@ -138,51 +143,125 @@ fn retire(ring: &Ring) -> Result<Ring, PlanError> {
     if !ring.is_moving() {
         return Err(PlanError::NotMoving);
     }
-    let mut next = ring.clone();
-    next.epoch += 1;
+    let mut next = next(ring);
     for row in &mut next.placements {
         if let Some(incoming) = row.incoming.take() {
             row.owners = incoming;
         }
     }
+    for (id, how) in next
+        .affairs
+        .under_way
+        .take()
+        .into_iter()
+        .flat_map(|c| c.leaving)
+    {
+        next.members.retain(|m| m.id != id);
+        depart(&mut next, ring, &[id], how);
+    }
+    settle(&mut next);
     Ok(next)
 }
 
-/// The next epoch, in which the partitions start to move to where these members should have them.
-fn moving_to(ring: &Ring, members: Vec<Member>) -> Ring {
-    let before: Vec<Vec<NodeId>> = ring.placements.iter().map(|p| p.owners.clone()).collect();
-    let after = rebalance(&members, &before, owners_each(ring.replicas, &members));
-    let moving = |(owners, after): (Vec<NodeId>, Vec<NodeId>)| Placement {
-        incoming: (owners != after).then_some(after),
-        owners,
-    };
-    Ring {
-        cluster: ring.cluster,
-        epoch: ring.epoch + 1,
-        replicas: ring.replicas,
-        members,
-        placements: before.into_iter().zip(after).map(moving).collect(),
+/// Every acknowledged write is on a quorum of the old owners until the move ends, so going back is
+/// safe however far it has come.
+fn cancel(ring: &Ring) -> Result<Ring, PlanError> {
+    if !ring.is_moving() {
+        return Err(PlanError::NotMoving);
     }
+    let mut next = next(ring);
+    let under_way = next
+        .affairs
+        .under_way
+        .take()
+        .filter(|change| !change.forgot);
+    next.members = under_way.ok_or(PlanError::CannotCancel)?.before;
+    for member in &mut next.members {
+        if let Some(now) = ring.member(&member.id) {
+            member.data_id = now.data_id;
+            member.addresses = now.addresses.clone();
+        }
+    }
+    for row in &mut next.placements {
+        row.incoming = None;
+    }
+    settle(&mut next);
+    Ok(next)
+}
+
+fn stage(ring: &Ring, change: &MemberChange) -> Result<Ring, PlanError> {
+    Roster::after(ring, std::slice::from_ref(change))?;
+    let mut next = next(ring);
+    let staged = &mut next.affairs.staged;
+    if staged.contains(change) {
+        return Err(PlanError::NothingToChange);
+    }
+    staged.retain(|earlier| !change.supersedes(earlier));
+    staged.push(change.clone());
+    if staged.len() > MAX_STAGED {
+        return Err(PlanError::TooMuchStaged);
+    }
+    Ok(next)
+}
+
+fn revert(ring: &Ring, node: Option<&NodeId>) -> Result<Ring, PlanError> {
+    let mut next = next(ring);
+    let is_dropped = |staged: &MemberChange| node.is_none_or(|node| staged.concerns(node));
+    next.affairs.staged.retain(|staged| !is_dropped(staged));
+    if next.affairs.staged.len() == ring.affairs.staged.len() {
+        return Err(PlanError::NothingToChange);
+    }
+    Ok(next)
+}
+
+fn steer(ring: &Ring, node: &NodeId, down: bool) -> Result<Ring, PlanError> {
+    if ring.member(node).is_none() {
+        return Err(PlanError::NotMember(node.clone()));
+    }
+    if ring.is_down(node) == down {
+        return Err(PlanError::NothingToChange);
+    }
+    let mut next = next(ring);
+    next.affairs.down.retain(|other| other != node);
+    if down {
+        next.affairs.down.push(node.clone());
+        next.affairs.down.sort_unstable();
+    }
+    Ok(next)
+}
+
+fn next(ring: &Ring) -> Ring {
+    let mut next = ring.clone();
+    next.epoch += 1;
+    next
+}
+
+fn depart(next: &mut Ring, ring: &Ring, ids: &[NodeId], how: Departure) {
+    let epoch = next.epoch;
+    for member in ids.iter().filter_map(|id| ring.member(id)) {
+        next.affairs.departed.push(Departed {
+            id: member.id.clone(),
+            data_id: member.data_id,
+            how,
+            epoch,
+        });
+    }
+    let surplus = next.affairs.departed.len().saturating_sub(MAX_DEPARTED);
+    next.affairs.departed.drain(..surplus);
+}
+
+/// Drops what makes no sense any more with the members as they are now.
+fn settle(next: &mut Ring) {
+    let staged = std::mem::take(&mut next.affairs.staged);
+    let fits = |change: &MemberChange| Roster::after(next, std::slice::from_ref(change)).is_ok();
+    let staged: Vec<MemberChange> = staged.into_iter().filter(fits).collect();
+    next.affairs.staged = staged;
+    let members = &next.members;
+    next.affairs
+        .down
+        .retain(|id| members.iter().any(|m| m.id == *id));
 }
 
 fn owners_each(replicas: usize, members: &[Member]) -> usize {
     replicas.clamp(1, members.len().max(1))
-}
-
-/// Adds a member in the order of names.
-fn add(members: &mut Vec<Member>, member: &Member) -> Result<(), PlanError> {
-    match members.binary_search_by(|m| m.id.cmp(&member.id)) {
-        Err(place) => {
-            members.insert(place, member.clone());
-            Ok(())
-        }
-        Ok(place) => {
-            let holder = members.get(place).map(|m| m.data_id);
-            if holder == Some(member.data_id) {
-                Err(PlanError::AlreadyMember(member.id.clone()))
-            } else {
-                Err(PlanError::NameTaken(member.id.clone()))
-            }
-        }
-    }
 }

@@ -1,5 +1,6 @@
 //! The laws of `plan`: loads, distinct owners and zones, little movement, one result everywhere.
 
+mod changes;
 mod recover;
 
 use std::collections::BTreeSet;

@@ -37,6 +37,8 @@ async fn api(token: Option<&[u8]>) -> (FakeNode, AdminApi) {
         records: node.records.clone(),
         entropy: node.entropy(PATIENCE).start(),
         reaper: node.reaper(PATIENCE).start(),
+        surveyor: node.surveyor(),
+        lifecycle: node.lifecycle(),
     };
     let api = AdminApi {
         node: handle,

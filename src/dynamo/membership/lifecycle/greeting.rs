@@ -3,7 +3,7 @@
 use super::hello::{Hello, Refusal, RingStamp};
 use super::limits::{STARTING, YOUNG};
 use super::{Effect, Lifecycle};
-use crate::dynamo::ring::Member;
+use crate::dynamo::ring::{Departed, Member};
 
 impl Lifecycle {
     /// What this node says of itself.
@@ -36,10 +36,19 @@ impl Lifecycle {
             let at = self.me.member.addresses.peer.clone();
             return Err(Refusal::OtherCluster { at, cluster });
         }
+        if let Some(gone) = self.gone(from) {
+            return Err(Refusal::departed(gone));
+        }
         match self.holder_of_name(from).cloned() {
             None => Ok(()),
             Some(holder) => self.judge_claim(hello, &holder),
         }
+    }
+
+    /// Whether the data directory was a member's that is none any more.
+    fn gone(&self, from: &Member) -> Option<&Departed> {
+        let ring = self.ring.as_ref()?;
+        ring.departed(&from.id, from.data_id)
     }
 
     /// The node that has this one's name and another data directory. A young node leaves it to the
@@ -73,7 +82,9 @@ impl Lifecycle {
             (Some(own), Some(theirs)) => own.cluster != theirs.cluster,
             (None, _) | (_, None) => false,
         };
-        if hello.from.id == me.id || stranger || self.holder_of_name(&hello.from).is_some() {
+        let refused =
+            self.holder_of_name(&hello.from).is_some() || self.gone(&hello.from).is_some();
+        if hello.from.id == me.id || stranger || refused {
             return;
         }
         if let Some(theirs) = hello.ring {
@@ -104,7 +115,14 @@ impl Lifecycle {
                 self.ring_heard = true;
                 self.claims.own = true;
             }
-            Refusal::NameTaken { .. } => out.push(Effect::Exit(refusal)),
+            // The ring that says so says more; only who has none has nothing to hand over.
+            Refusal::Departed { .. } if self.ring.is_some() => {
+                let others = self.known().into_iter();
+                out.extend(others.map(|from| Effect::FetchRing { from }));
+            }
+            Refusal::NameTaken { .. } | Refusal::Departed { .. } | Refusal::NotEmpty { .. } => {
+                out.push(Effect::Exit(refusal));
+            }
             Refusal::OtherCluster { .. } if self.now < STARTING => self.refused = Some(refusal),
             Refusal::OtherCluster { .. } => {}
         }

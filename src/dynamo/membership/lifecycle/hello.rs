@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::limits::LATELY;
 use super::pledge::Founding;
 use crate::dynamo::node_id::NodeId;
-use crate::dynamo::ring::{ClusterId, Member};
+use crate::dynamo::ring::{ClusterId, Departed, Departure, Member};
 
 /// How far a node has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +86,38 @@ pub enum Refusal {
         /// Its cluster.
         cluster: ClusterId,
     },
+    /// This data directory was a member's that is none any more.
+    Departed {
+        /// Its name.
+        name: NodeId,
+        /// How it went.
+        how: Departure,
+        /// The epoch since which it is no member.
+        epoch: u64,
+    },
+    /// It is no member, and its data directory holds records, which may be older than deletes that
+    /// the members have forgotten.
+    NotEmpty {
+        /// Its name.
+        name: NodeId,
+    },
+}
+
+impl Refusal {
+    /// Whether the node has done all that it was asked to do and ends in good order.
+    #[must_use]
+    pub fn is_farewell(&self) -> bool {
+        let good = [Departure::Left, Departure::Replaced];
+        matches!(self, Self::Departed { how, .. } if good.contains(how))
+    }
+
+    pub(super) fn departed(gone: &Departed) -> Self {
+        Self::Departed {
+            name: gone.id.clone(),
+            how: gone.how,
+            epoch: gone.epoch,
+        }
+    }
 }
 
 impl fmt::Display for Refusal {
@@ -105,6 +137,20 @@ impl fmt::Display for Refusal {
             }
             Self::OtherCluster { at, cluster } => {
                 write!(f, "the node at {at} belongs to another cluster, {cluster}")
+            }
+            Self::Departed { name, how, epoch } => {
+                write!(
+                    f,
+                    "{name} {how} the cluster in epoch {epoch}, and its data directory is no \
+                    member's any more; to bring it back as a new member: quorate cluster rejoin"
+                )
+            }
+            Self::NotEmpty { name } => {
+                write!(
+                    f,
+                    "{name} is no member, and its data directory holds records; to have it join \
+                    without them: quorate cluster rejoin"
+                )
             }
         }
     }

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::hello::{NodeState, same_node};
-use super::limits::{COURTESY, LOOK_AROUND, pause};
+use super::hello::{NodeState, Refusal, same_node};
+use super::limits::{COURTESY, GAINERS_FIRST, LOOK_AROUND, pause};
 use super::{Effect, Lifecycle};
 use crate::dynamo::node_id::NodeId;
-use crate::dynamo::ring::{Change, Ring};
+use crate::dynamo::ring::{Change, Departed, MemberChange, Ring};
 
 /// What keeps a node from being READY.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +41,12 @@ pub enum Waiting {
     Recovery(usize),
     /// The partitions that it gains, or the other nodes that gain some.
     Transfers,
+    /// An operator, who is to commit what is staged.
+    Commit,
+    /// To be started again: its join was reverted, or cancelled.
+    TurnedAway,
+    /// It is no member any more, and what it keeps for others has yet to reach them.
+    Hints,
 }
 
 impl fmt::Display for Waiting {
@@ -65,6 +71,9 @@ impl fmt::Display for Waiting {
             Self::Name(id) => write!(f, "the members are finding out who answers for {id}"),
             Self::Recovery(left) => write!(f, "recovering {left} partitions from other owners"),
             Self::Transfers => f.write_str("pulling partitions"),
+            Self::Commit => f.write_str("its join is staged: quorate cluster plan, then commit"),
+            Self::TurnedAway => f.write_str("its join was reverted or cancelled"),
+            Self::Hints => f.write_str("handing over what it keeps for others"),
         }
     }
 }
@@ -74,9 +83,12 @@ impl Lifecycle {
     #[must_use]
     pub fn waiting_for(&self) -> Option<Waiting> {
         match self.state() {
+            NodeState::Leaving if self.departure().is_some() => Some(Waiting::Hints),
             NodeState::Ready | NodeState::Leaving => None,
             NodeState::Pending if self.recovering > 0 => Some(Waiting::Recovery(self.recovering)),
             NodeState::Pending => Some(Waiting::Transfers),
+            NodeState::New if self.standing.turned_away => Some(Waiting::TurnedAway),
+            NodeState::New if self.is_staged() => Some(Waiting::Commit),
             NodeState::New if self.is_moving() => Some(Waiting::Move),
             NodeState::New if self.ring.is_some() && !self.permitted.join => {
                 Some(Waiting::Permission)
@@ -109,7 +121,7 @@ impl Lifecycle {
     pub(super) fn current_state(&self) -> NodeState {
         let id = &self.me.member.id;
         match &self.ring {
-            _ if self.draining => NodeState::Leaving,
+            _ if self.draining || self.departure().is_some() => NodeState::Leaving,
             Some(_) if !self.is_member() => NodeState::New,
             Some(_) if self.recovering > 0 => NodeState::Pending,
             Some(ring) if ring.gains(id).next().is_some() && !owns_any(ring, id) => {
@@ -132,20 +144,13 @@ impl Lifecycle {
 
     /// The next step towards READY, and towards a ring at rest.
     pub(super) fn follow(&mut self, ring: &Ring, out: &mut Vec<Effect>) {
-        if self.proposing || self.now < self.not_before {
+        if self.proposing || self.now < self.not_before || self.departure().is_some() {
             return;
         }
         let change = if self.is_member() {
-            self.all_pulled(ring).then_some(Change::Retire)
-        } else if ring.is_moving() || !self.is_my_turn(ring) {
-            self.not_before = self.now + pause(self.dice);
-            None
-        } else if ring.member(&self.me.member.id).is_some() {
-            Some(Change::Recover(self.me.member.clone()))
-        } else if self.permitted.join {
-            Some(Change::Join(self.me.member.clone()))
+            self.may_retire(ring).then_some(Change::Retire)
         } else {
-            None
+            self.way_in(ring, out)
         };
         if let Some(change) = change {
             self.proposing = true;
@@ -154,17 +159,84 @@ impl Lifecycle {
         }
     }
 
-    /// Whether this node gains partitions and every node that does has pulled all of its own.
-    /// That stays true once it is, so an old word of another node is as good as a new one.
-    fn all_pulled(&self, ring: &Ring) -> bool {
+    /// How a node that is no member becomes one: as the member that it was, at once, or once an
+    /// operator commits it.
+    fn way_in(&mut self, ring: &Ring, out: &mut Vec<Effect>) -> Option<Change> {
+        let me = self.me.member.clone();
+        let recovers = ring.member(&me.id).is_some();
+        let waits = ring.is_moving() && !recovers;
+        if self.standing.turned_away || self.is_staged() && !self.me.auto_commit {
+            return None;
+        }
+        if waits || !self.is_my_turn(ring) {
+            self.not_before = self.now + pause(self.dice);
+            return None;
+        }
+        if recovers {
+            return Some(Change::Recover(me));
+        }
+        if !self.permitted.join {
+            return None;
+        }
+        if !self.me.fresh {
+            // What was deleted while it was away may be in there.
+            out.push(Effect::Exit(Refusal::NotEmpty { name: me.id }));
+            return None;
+        }
+        self.standing.asked = true;
+        Some(if self.me.auto_commit {
+            Change::Join(me)
+        } else {
+            Change::Stage(MemberChange::Join(me))
+        })
+    }
+
+    /// Whether the ring's staged changes make this node a member.
+    pub(super) fn is_staged(&self) -> bool {
+        let staged = self.ring.iter().flat_map(|ring| &ring.affairs.staged);
+        let me = &self.me.member;
+        staged.into_iter().any(|change| match change {
+            MemberChange::Join(new) | MemberChange::Replace { new, .. } => same_node(new, me),
+            MemberChange::Leave(_)
+            | MemberChange::Forget(_)
+            | MemberChange::Weight { .. }
+            | MemberChange::Zone { .. } => false,
+        })
+    }
+
+    /// How this node ceased to be a member, if it was one.
+    pub(super) fn departure(&self) -> Option<&Departed> {
+        let me = &self.me.member;
+        let ring = self.ring.as_ref()?;
+        ring.departed(&me.id, me.data_id)
+    }
+
+    /// Whether the move can end and this node is to propose it: at once if it gained something
+    /// itself, and else when those that did have had the time.
+    fn may_retire(&mut self, ring: &Ring) -> bool {
+        let me = &self.me.member.id;
         let gainers = gainers(ring);
-        let epoch = Some(ring.epoch);
-        let has = |id: &NodeId| match self.seen.last_of(id) {
-            _ if *id == self.me.member.id => self.pulled == epoch,
-            Some(hello) => hello.pulled == epoch,
-            None => false,
-        };
-        gainers.contains(&self.me.member.id) && gainers.into_iter().all(has)
+        if gainers.is_empty()
+            || ring.is_leaving(me)
+            || !gainers.iter().all(|id| self.has_pulled(ring, id))
+        {
+            self.retirable_since = None;
+            return false;
+        }
+        let since = *self.retirable_since.get_or_insert(self.now);
+        gainers.contains(me) || self.now.saturating_sub(since) >= GAINERS_FIRST
+    }
+
+    /// Whether a member has pulled all that it gains. That stays true once it is, so an old word of
+    /// the same data directory is as good as a new one.
+    fn has_pulled(&self, ring: &Ring, id: &NodeId) -> bool {
+        let epoch = Some(ring.move_epoch());
+        if *id == self.me.member.id {
+            return self.pulled == epoch;
+        }
+        let (member, word) = (ring.member(id), self.seen.last_of(id));
+        let word = word.filter(|hello| member.is_some_and(|m| same_node(m, &hello.from)));
+        word.is_some_and(|hello| hello.pulled == epoch)
     }
 
     /// Whether this node is the first by name of those who want in, or has waited long enough for
@@ -185,12 +257,11 @@ impl Lifecycle {
 
 /// The members that have something to pull.
 fn gainers(ring: &Ring) -> BTreeSet<&NodeId> {
-    let moving = ring
-        .placements
-        .iter()
-        .filter_map(|p| Some((p.incoming.as_ref()?, &p.owners)));
-    moving
-        .flat_map(|(to, from)| to.iter().filter(move |id| !from.contains(id)))
+    let incoming = ring.placements.iter();
+    let gained = incoming.flat_map(|row| row.incoming.iter().flatten().map(move |id| (row, id)));
+    gained
+        .filter(|(row, id)| row.is_gained_by(id))
+        .map(|(_, id)| id)
         .collect()
 }
 

@@ -32,6 +32,9 @@ pub(super) const FOUNDER_PATIENCE: Duration = Duration::from_secs(30);
 /// the line, keeps two joins apart, so a node that never goes cannot block the others.
 pub(super) const COURTESY: Duration = Duration::from_secs(10);
 
+/// How long the end of a move is left to the members that gained something by it.
+pub(super) const GAINERS_FIRST: Duration = Duration::from_secs(3);
+
 /// A random wait: between a fifth of a second and 1.2 seconds.
 pub(super) fn pause(dice: u64) -> Duration {
     Duration::from_millis(200 + dice % 1000)

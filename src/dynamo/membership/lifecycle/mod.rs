@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use super::promise::Loss;
 use crate::dynamo::node_id::NodeId;
-use crate::dynamo::ring::{Change, ClusterId, Member, PlanError, Ring};
+use crate::dynamo::ring::{Change, ClusterId, Departure, Member, PlanError, Ring};
 use claims::Claims;
 use hello::{Neighbours, same_node};
 use limits::{CALM_HELLO, HELLO, pause};
@@ -49,6 +49,8 @@ pub struct Me {
     /// Whether its store holds no record: only then may it take a member's name, as that member
     /// with a lost disk.
     pub fresh: bool,
+    /// Whether it becomes a member at once; else it is staged, and an operator commits it.
+    pub auto_commit: bool,
 }
 
 /// What the lifecycle is told.
@@ -81,11 +83,13 @@ pub enum Event {
     /// The proposal that was asked for has ended. If it was carried, or another was, the ring
     /// change is told beside this.
     ProposalEnded(Result<(), Loss>),
-    /// Everything that this node gains in the epoch has been pulled and verified.
+    /// Everything that this node gains in the move has been pulled and verified.
     TransfersDone {
-        /// The epoch of the ring in which the partitions move.
+        /// The epoch in which the move began.
         epoch: u64,
     },
+    /// Whether this node keeps anything for others that they have yet to get.
+    KeepsForOthers(bool),
     /// So many partitions that this node owns must be recovered from their other owners, because
     /// its store was lost.
     Recovering(usize),
@@ -162,6 +166,27 @@ pub enum Effect {
     Exit(Refusal),
 }
 
+/// What stands between a node and the ring, in this life.
+#[derive(Debug)]
+struct Standing {
+    /// It has asked to become a member.
+    asked: bool,
+    /// It has asked, and was sent away: it asks no more.
+    turned_away: bool,
+    /// It keeps something for others that they have yet to get.
+    keeps_for_others: bool,
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        Self {
+            asked: false,
+            turned_away: false,
+            keeps_for_others: true,
+        }
+    }
+}
+
 /// One node's life.
 #[derive(Debug)]
 pub struct Lifecycle {
@@ -190,6 +215,9 @@ pub struct Lifecycle {
     /// Partitions to be recovered.
     recovering: usize,
     permitted: Permission,
+    standing: Standing,
+    /// Since when the move under way could end.
+    retirable_since: Option<Duration>,
 }
 
 impl Lifecycle {
@@ -220,6 +248,8 @@ impl Lifecycle {
             claims: Claims::default(),
             recovering: 0,
             permitted: Permission::ALL,
+            standing: Standing::default(),
+            retirable_since: None,
         };
         let effects = ring.map_or_else(Vec::new, |r| life.handle(Event::RingChanged(r)));
         (life, effects)
@@ -249,6 +279,7 @@ impl Lifecycle {
             Event::TransfersDone { epoch } => self.pulled = self.pulled.max(Some(epoch)),
             Event::Recovering(partitions) => self.recovering = partitions,
             Event::Permitted(permission) => self.permitted = permission,
+            Event::KeepsForOthers(keeps) => self.standing.keeps_for_others = keeps,
             Event::Drain => self.draining = true,
         }
         self.show_state(&mut out);
@@ -269,7 +300,7 @@ impl Lifecycle {
         if self.draining {
             return;
         }
-        if let Some(refusal) = self.final_refusal() {
+        if let Some(refusal) = self.final_refusal().or_else(|| self.farewell()) {
             out.push(Effect::Exit(refusal));
             return;
         }
@@ -303,12 +334,24 @@ impl Lifecycle {
             return;
         }
         self.deferring_since = None;
+        self.retirable_since = None;
         self.next_hello = self.now;
+        let was_in = self.is_member() || self.is_staged();
         if self.pulling != Some(ring.epoch) && ring.gains(&me.id).next().is_some() {
             self.pulling = Some(ring.epoch);
             out.push(Effect::StartTransfers { epoch: ring.epoch });
         }
         self.ring = Some(ring);
+        let is_out = !self.is_member() && !self.is_staged() && self.departure().is_none();
+        self.standing.turned_away |= self.standing.asked && was_in && is_out;
+    }
+
+    /// Why a node that was a member ends: at once if it was forgotten, and otherwise when what it
+    /// keeps for others is with them.
+    fn farewell(&self) -> Option<Refusal> {
+        let gone = self.departure()?;
+        let waits = self.standing.keeps_for_others && gone.how != Departure::Forgotten;
+        (!waits).then(|| Refusal::departed(gone))
     }
 
     fn proposal_ended(&mut self, end: Result<(), Loss>, out: &mut Vec<Effect>) {

@@ -101,7 +101,7 @@ impl Proposer {
         Ok(Self {
             own: Proposal { change, hash },
             phase: Phase::Predicting { earlier: None },
-            poll: Poll::of(&ring.members),
+            poll: Poll::of(ring.voters()),
             dissent: Vec::new(),
             ring,
             ballot,
@@ -127,10 +127,10 @@ impl Proposer {
         &self.own
     }
 
-    /// Who decides: the members of the epoch before.
+    /// Who decides: the members of the epoch before, save those on their way out.
     #[must_use]
-    pub fn acceptors(&self) -> &[Member] {
-        &self.ring.members
+    pub fn acceptors(&self) -> Vec<Member> {
+        self.ring.voters().cloned().collect()
     }
 
     /// Acceptors that computed another ring, which is worth an alarm even if a majority agreed.
@@ -210,7 +210,7 @@ impl Proposer {
                 self.own.clone()
             }
         };
-        self.poll = Poll::of(&self.ring.members);
+        self.poll = Poll::of(self.ring.voters());
         self.phase = Phase::Accepting {
             mine: chosen == self.own,
         };
@@ -268,10 +268,11 @@ enum Verdict {
 }
 
 impl Poll {
-    fn of(members: &[Member]) -> Self {
+    fn of<'a>(voters: impl Iterator<Item = &'a Member>) -> Self {
+        let silent: Vec<NodeId> = voters.map(|m| m.id.clone()).collect();
         Self {
-            silent: members.iter().map(|m| m.id.clone()).collect(),
-            majority: members.len() / 2 + 1,
+            majority: silent.len() / 2 + 1,
+            silent,
             votes: 0,
             loss: Loss::NoMajority,
         }

@@ -86,10 +86,8 @@ impl Sim {
     fn ask_acceptors(&mut self, at: &str, body: &Body) {
         let process = self.hosts[at].process.as_ref().unwrap();
         let (proposer, _) = process.proposer.as_ref().unwrap();
-        let to = proposer
-            .acceptors()
-            .iter()
-            .map(|m| m.addresses.peer.clone());
+        let acceptors = proposer.acceptors();
+        let to = acceptors.iter().map(|m| m.addresses.peer.clone());
         for to in to.collect::<Vec<_>>() {
             self.send(at, &to, body);
         }

@@ -1,0 +1,220 @@
+//! `quorate cluster`: who is a member, and how that changes.
+
+mod args;
+mod show;
+mod waiting;
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::admin::AdminArgs;
+use super::failure::Failure;
+use super::output::{Format, Streams, line};
+use crate::storage::DataDirectory;
+
+pub(super) use args::Verb;
+use args::{About, Commit, Common, Limit, Limited, Revert, Transfers};
+
+/// Does what was asked for.
+pub(super) async fn run(verb: Verb, streams: &mut Streams<'_>) -> Result<(), Failure> {
+    match verb {
+        Verb::Plan(args) => {
+            let plan = args.admin.get("/cluster/plan".to_owned(), streams).await?;
+            show_plan(&args.admin, &plan, streams)
+        }
+        Verb::Commit(args) => commit(&args, streams).await,
+        Verb::Revert(args) => revert(&args, streams).await,
+        Verb::Join => join(streams),
+        Verb::Leave(args) => {
+            let wanted = json!({"change": "leave", "node": args.node});
+            stage(&args.common, wanted, streams).await
+        }
+        Verb::Replace(args) => {
+            let wanted = json!({"change": "replace", "old": args.old, "new": args.new});
+            stage(&args.common, wanted, streams).await
+        }
+        Verb::Forget(args) => {
+            let loss = args.accept_data_loss || args.common.dry_run;
+            let wanted = json!({"change": "forget", "node": args.node, "accept_data_loss": loss});
+            stage(&args.common, wanted, streams).await
+        }
+        Verb::Weight(args) => {
+            let wanted = json!({"change": "weight", "node": args.node, "weight": args.share});
+            stage(&args.common, wanted, streams).await
+        }
+        Verb::Zone(args) => {
+            let wanted = json!({"change": "zone", "node": args.node, "zone": args.domain});
+            stage(&args.common, wanted, streams).await
+        }
+        Verb::Down(args) => steer(&args, "/cluster/down", streams).await,
+        Verb::Up(args) => steer(&args, "/cluster/up", streams).await,
+        Verb::Cancel(args) => {
+            let body = json!({"force": args.force});
+            act(&args.common, "/cluster/cancel", &body, streams).await
+        }
+        Verb::Transfers(args) => transfers(&args, streams).await,
+        Verb::Limit(args) => limit(&args, streams).await,
+        Verb::Rejoin(args) => rejoin(&args.data_dir, streams),
+    }
+}
+
+async fn revert(args: &Revert, streams: &mut Streams<'_>) -> Result<(), Failure> {
+    let body = json!({"node": args.node});
+    let path = (!args.common.dry_run).then_some("/cluster/revert");
+    plan_after(&args.common, path, &body, streams).await
+}
+
+async fn steer(args: &About, path: &str, streams: &mut Streams<'_>) -> Result<(), Failure> {
+    act(&args.common, path, &json!({"node": args.node}), streams).await
+}
+
+async fn transfers(args: &Transfers, streams: &mut Streams<'_>) -> Result<(), Failure> {
+    if args.wait {
+        return waiting::until_at_rest(&args.admin, streams).await;
+    }
+    let shown = args
+        .admin
+        .get("/cluster/transfers".to_owned(), streams)
+        .await?;
+    match args.admin.output.for_reports(streams) {
+        Format::Json => Ok(line(streams.data, shown.to_string().as_bytes())?),
+        Format::Table => show::transfers(&shown, streams),
+    }
+}
+
+async fn limit(args: &Limit, streams: &mut Streams<'_>) -> Result<(), Failure> {
+    let Limited::Transfers = args.what;
+    let limits = json!({"at_once": args.at_once, "bytes_s": args.limit()});
+    if args.common.dry_run {
+        return Ok(line(streams.data, limits.to_string().as_bytes())?);
+    }
+    let admin = &args.common.admin;
+    let answer = admin
+        .send("PUT", "/cluster/transfers", &limits, streams)
+        .await?;
+    Ok(line(streams.data, answer.to_string().as_bytes())?)
+}
+
+fn show_plan(admin: &AdminArgs, plan: &Value, streams: &mut Streams<'_>) -> Result<(), Failure> {
+    match admin.output.for_reports(streams) {
+        Format::Json => Ok(line(streams.data, plan.to_string().as_bytes())?),
+        Format::Table => show::plan(plan, streams),
+    }
+}
+
+/// Stages a change and shows the plan with it; or only shows it.
+async fn stage(common: &Common, wanted: Value, streams: &mut Streams<'_>) -> Result<(), Failure> {
+    let path = if common.dry_run {
+        "/cluster/plan"
+    } else {
+        "/cluster/stage"
+    };
+    plan_after(common, Some(path), &wanted, streams).await
+}
+
+async fn plan_after(
+    common: &Common,
+    path: Option<&str>,
+    body: &Value,
+    streams: &mut Streams<'_>,
+) -> Result<(), Failure> {
+    let admin = &common.admin;
+    let plan = match path {
+        Some(path) => admin.send("POST", path, body, streams).await?,
+        None => admin.get("/cluster/plan".to_owned(), streams).await?,
+    };
+    if !common.wait || !matches!(admin.output.for_reports(streams), Format::Json) {
+        show_plan(admin, &plan, streams)?;
+    }
+    if common.dry_run {
+        writeln!(streams.chatter, "nothing was changed")?;
+    } else if common.wait {
+        waiting::until_committed(admin, streams).await?;
+    }
+    Ok(())
+}
+
+/// Does something that moves nothing, or less.
+async fn act(
+    common: &Common,
+    path: &str,
+    body: &Value,
+    streams: &mut Streams<'_>,
+) -> Result<(), Failure> {
+    if common.dry_run {
+        writeln!(
+            streams.chatter,
+            "would ask for {path} with {body}; nothing was changed"
+        )?;
+        return Ok(());
+    }
+    let answer = common.admin.send("POST", path, body, streams).await?;
+    show_made(common, &answer, streams).await
+}
+
+/// Makes what is staged, as it was shown: by the epoch that is given, or by the plan that is
+/// printed first.
+async fn commit(args: &Commit, streams: &mut Streams<'_>) -> Result<(), Failure> {
+    let admin = &args.common.admin;
+    let epoch = if let (Some(epoch), false) = (args.epoch, args.common.dry_run) {
+        json!(epoch)
+    } else {
+        let plan = admin.get("/cluster/plan".to_owned(), streams).await?;
+        if args.common.dry_run {
+            return show_plan(admin, &plan, streams);
+        }
+        show::plan(
+            &plan,
+            &mut Streams {
+                data: &mut *streams.chatter,
+                chatter: &mut std::io::sink(),
+                is_terminal: streams.is_terminal,
+            },
+        )?;
+        plan.get("epoch").cloned().unwrap_or_default()
+    };
+    let answer = admin
+        .send("POST", "/cluster/commit", &json!({"epoch": epoch}), streams)
+        .await?;
+    show_made(&args.common, &answer, streams).await
+}
+
+/// What has been made; with `--wait`, a program gets one answer: what came of it.
+async fn show_made(
+    common: &Common,
+    made: &Value,
+    streams: &mut Streams<'_>,
+) -> Result<(), Failure> {
+    match common.admin.output.for_reports(streams) {
+        Format::Json if common.wait => {}
+        Format::Json => line(streams.data, made.to_string().as_bytes())?,
+        Format::Table => show::made(made, streams)?,
+    }
+    if common.wait {
+        waiting::until_at_rest(&common.admin, streams).await?;
+    }
+    Ok(())
+}
+
+fn join(streams: &mut Streams<'_>) -> Result<(), Failure> {
+    let text = "A node joins when it is started with the peer addresses of members:\n\n  \
+        quorate server --name NAME --data-dir DIR --seeds HOST:PORT,…\n\n\
+        It becomes a member at once; with --auto-commit false it is staged, and this command's \
+        verbs `plan` and `commit` go on from there.";
+    Ok(line(streams.data, text.as_bytes())?)
+}
+
+fn rejoin(path: &Path, streams: &mut Streams<'_>) -> Result<(), Failure> {
+    let readmitted = DataDirectory::readmit(path, std::process::id());
+    let (name, kept) = readmitted.map_err(crate::node::NodeError::from)?;
+    if let Some(kept) = kept {
+        writeln!(streams.data, "what it held is kept in {}", kept.display())?;
+    }
+    writeln!(
+        streams.data,
+        "{} can be started as a new node {name}",
+        path.display()
+    )?;
+    Ok(())
+}

@@ -1,0 +1,280 @@
+//! Plans and transfers for people.
+
+use serde_json::Value;
+
+use crate::cli::failure::Failure;
+use crate::cli::output::{Streams, cell, table};
+
+fn number(value: &Value, field: &str) -> u64 {
+    value.get(field).and_then(Value::as_u64).unwrap_or(0)
+}
+
+fn list<'a>(value: &'a Value, field: &str) -> &'a [Value] {
+    value
+        .get(field)
+        .and_then(Value::as_array)
+        .map_or(&[][..], Vec::as_slice)
+}
+
+fn joined(items: &[Value]) -> String {
+    items
+        .iter()
+        .map(|item| cell(Some(item)))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// A number of bytes as people say it.
+pub(super) fn bytes(count: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let (mut whole, mut tenths, mut unit) = (count, 0, 0);
+    while whole >= 1024 && unit + 1 < units.len() {
+        tenths = whole % 1024 * 10 / 1024;
+        whole /= 1024;
+        unit += 1;
+    }
+    let name = units.get(unit).copied().unwrap_or_default();
+    if unit == 0 {
+        format!("{whole} {name}")
+    } else {
+        format!("{whole}.{tenths} {name}")
+    }
+}
+
+/// What is staged and what it would do.
+pub(super) fn plan(plan: &Value, streams: &mut Streams<'_>) -> Result<(), Failure> {
+    let (epoch, staged) = (number(plan, "epoch"), list(plan, "staged"));
+    let out = &mut *streams.data;
+    if number(plan, "moving_now") > 0 {
+        writeln!(
+            out,
+            "{} partitions are still moving",
+            number(plan, "moving_now")
+        )?;
+    }
+    if staged.is_empty() {
+        writeln!(out, "epoch {epoch}: nothing is staged")?;
+        return Ok(());
+    }
+    writeln!(out, "epoch {epoch}, staged:")?;
+    for change in staged {
+        writeln!(out, "  {}", cell(Some(change)))?;
+    }
+    if let Some(error) = plan.get("error") {
+        writeln!(out, "it cannot be committed: {}", cell(Some(error)))?;
+        return Ok(());
+    }
+    table(out, &loads(plan))?;
+    let total: u64 = list(plan, "nodes")
+        .iter()
+        .map(|node| number(node, "bytes"))
+        .sum();
+    let (moving, seconds) = (number(plan, "moving"), number(plan, "seconds"));
+    writeln!(
+        out,
+        "{moving} partitions move, about {} in about {} s",
+        bytes(total),
+        seconds.max(1)
+    )?;
+    for (field, text) in [
+        ("zones_violated", "with fewer zones than there could be"),
+        (
+            "under_replicated",
+            "left with fewer replicas until they have moved",
+        ),
+        ("lost", "that nobody else holds: LOST"),
+    ] {
+        let partitions = list(plan, field);
+        if !partitions.is_empty() {
+            writeln!(
+                out,
+                "{} partitions {text}: {}",
+                partitions.len(),
+                joined(partitions)
+            )?;
+        }
+    }
+    let silent = list(plan, "silent");
+    if !silent.is_empty() {
+        writeln!(
+            out,
+            "these did not answer, so the figures leave them out: {}",
+            joined(silent)
+        )?;
+    }
+    writeln!(
+        streams.chatter,
+        "to make it so: quorate cluster commit --epoch {epoch}"
+    )?;
+    Ok(())
+}
+
+fn loads(plan: &Value) -> Vec<Vec<String>> {
+    let head = ["NODE", "PARTITIONS", "AFTER", "GAINS", "KEYS", "BYTES"];
+    let row = |node: &Value| {
+        vec![
+            cell(node.get("node")),
+            cell(node.get("before")),
+            cell(node.get("after")),
+            cell(node.get("gains")),
+            cell(node.get("keys")),
+            bytes(number(node, "bytes")),
+        ]
+    };
+    let head = head.map(str::to_owned).to_vec();
+    std::iter::once(head)
+        .chain(list(plan, "nodes").iter().map(row))
+        .collect()
+}
+
+/// What a change has made.
+pub(super) fn made(made: &Value, streams: &mut Streams<'_>) -> Result<(), Failure> {
+    let (epoch, moving) = (number(made, "epoch"), number(made, "moving"));
+    if made.get("changed").and_then(Value::as_bool) == Some(false) {
+        writeln!(streams.data, "it was so already; epoch {epoch}")?;
+    } else {
+        writeln!(streams.data, "epoch {epoch} is in force")?;
+    }
+    if moving > 0 {
+        writeln!(
+            streams.data,
+            "{moving} partitions are moving; see quorate cluster transfers"
+        )?;
+    }
+    Ok(())
+}
+
+/// Everything that is on its way.
+pub(super) fn transfers(shown: &Value, streams: &mut Streams<'_>) -> Result<(), Failure> {
+    let (all, out) = (list(shown, "transfers"), &mut *streams.data);
+    if number(shown, "moving") == 0 {
+        writeln!(out, "epoch {}: nothing is moving", number(shown, "epoch"))?;
+        return Ok(());
+    }
+    let row = |t: &Value| {
+        vec![
+            cell(t.get("partition")),
+            cell(t.get("from")),
+            cell(t.get("to")),
+            cell(t.get("step")),
+            format!("{}/{}", number(t, "done"), number(t, "total")),
+            format!("{}/s", bytes(number(t, "rate_bytes_s"))),
+            cell(t.get("waiting_for")),
+        ]
+    };
+    let head = [
+        "PARTITION",
+        "FROM",
+        "TO",
+        "STEP",
+        "RECORDS",
+        "RATE",
+        "WAITING FOR",
+    ];
+    let head = head.map(str::to_owned).to_vec();
+    let rows: Vec<_> = std::iter::once(head).chain(all.iter().map(row)).collect();
+    table(out, &rows)?;
+    let silent = list(shown, "silent");
+    if !silent.is_empty() {
+        writeln!(out, "no answer from {}", joined(silent))?;
+    }
+    Ok(())
+}
+
+/// How far a move is, in one line.
+pub(super) fn progress(shown: &Value) -> String {
+    let all = list(shown, "transfers");
+    let is_at = |t: &&Value, step: &str| t.get("step").and_then(Value::as_str) == Some(step);
+    let done = all.iter().filter(|t| is_at(t, "flipped")).count();
+    let rate: u64 = all
+        .iter()
+        .filter(|t| is_at(t, "pulling"))
+        .map(|t| number(t, "rate_bytes_s"))
+        .sum();
+    let waiting = all
+        .iter()
+        .find_map(|t| t.get("waiting_for").and_then(Value::as_str));
+    let waits = waiting.map_or_else(String::new, |what| format!(", waiting for: {what}"));
+    let silent = list(shown, "silent");
+    let silent = if silent.is_empty() {
+        String::new()
+    } else {
+        format!(", no answer from {}", joined(silent))
+    };
+    format!(
+        "{done} of {} transfers done, {}/s{waits}{silent}",
+        all.len(),
+        bytes(rate)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn bytes_are_told_in_the_unit_that_fits() {
+        let rows = [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1536, "1.5 KiB"),
+            (5 << 30, "5.0 GiB"),
+        ];
+        for (count, told) in rows {
+            assert_eq!(bytes(count), told);
+        }
+    }
+
+    fn told(show: impl FnOnce(&mut Streams<'_>) -> Result<(), Failure>) -> String {
+        let (mut data, mut chatter) = (Vec::new(), Vec::new());
+        let mut streams = Streams {
+            data: &mut data,
+            chatter: &mut chatter,
+            is_terminal: true,
+        };
+        show(&mut streams).unwrap();
+        data.extend(chatter);
+        String::from_utf8(data).unwrap()
+    }
+
+    #[test]
+    fn a_plan_tells_loads_and_losses_and_how_to_go_on() {
+        let shown = json!({
+            "epoch": 4, "staged": ["forget n2"], "moving": 3, "seconds": 0, "lost": [9],
+            "nodes": [{"node": "n1", "before": 5, "after": 8, "gains": 3, "keys": 12, "bytes": 2048}],
+        });
+        let text = told(|streams| plan(&shown, streams));
+        for part in [
+            "epoch 4, staged:\n  forget n2",
+            "n1    5           8      3      12    2.0 KiB",
+            "3 partitions move, about 2.0 KiB in about 1 s",
+            "1 partitions that nobody else holds: LOST: 9",
+            "quorate cluster commit --epoch 4",
+        ] {
+            assert!(text.contains(part), "no {part:?} in {text}");
+        }
+        let nothing = told(|streams| plan(&json!({"epoch": 2, "staged": []}), streams));
+        assert_eq!(nothing, "epoch 2: nothing is staged\n");
+        let stuck = json!({"epoch": 2, "staged": ["leave n1"], "error": "no member would be left"});
+        assert!(told(|s| plan(&stuck, s)).contains("cannot be committed: no member would be left"));
+    }
+
+    #[test]
+    fn transfers_tell_what_they_wait_for() {
+        let shown = json!({"epoch": 5, "moving": 1, "silent": ["n4"], "transfers": [{
+            "partition": 7, "from": "n1", "to": "n5", "step": "pulling", "done": 3, "total": 9,
+            "rate_bytes_s": 2048, "waiting_for": "n4 to answer",
+        }]});
+        let text = told(|streams| transfers(&shown, streams));
+        assert!(
+            text.contains("n1    n5  pulling  3/9      2.0 KiB/s  n4 to answer"),
+            "{text}"
+        );
+        let line = "0 of 1 transfers done, 2.0 KiB/s, waiting for: n4 to answer, no answer from n4";
+        assert_eq!(progress(&shown), line);
+        let rest = told(|streams| transfers(&json!({"epoch": 6, "moving": 0}), streams));
+        assert_eq!(rest, "epoch 6: nothing is moving\n");
+    }
+}

@@ -1,0 +1,360 @@
+//! `/cluster`: who is a member, and how that changes. Changes are staged, shown, and then made as
+//! one epoch.
+
+mod plan;
+
+use actix_web::web::Payload;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use super::{Api, going_down, line};
+use crate::actors::handle::Readiness;
+use crate::actors::surveyor::{AllTransfers, LimitAll};
+use crate::dynamo::membership::promise::Loss;
+use crate::dynamo::node_id::NodeId;
+use crate::dynamo::ring::{Change, MemberChange, Outline, PlanError, Ring, plan as planned};
+use crate::http::api_error::{ApiError, Name};
+use crate::http::body;
+use crate::wire::transfers::LimitCall;
+
+/// Longest body: a change with the longest names takes some 200 bytes.
+const BODY_BYTES: usize = 4096;
+
+/// Mounts what is below `/cluster`.
+pub(super) fn configure(config: &mut web::ServiceConfig) {
+    let only = |methods: &'static str| {
+        web::to(move || {
+            std::future::ready(Err::<HttpResponse, _>(ApiError::MethodNotAllowed(methods)))
+        })
+    };
+    let posts = [
+        ("/stage", web::post().to(stage)),
+        ("/revert", web::post().to(revert)),
+        ("/commit", web::post().to(commit)),
+        ("/cancel", web::post().to(cancel)),
+        ("/down", web::post().to(down)),
+        ("/up", web::post().to(up)),
+    ];
+    for (path, route) in posts {
+        config.service(
+            web::resource(path)
+                .route(route)
+                .default_service(only("POST")),
+        );
+    }
+    config
+        .service(
+            web::resource("/plan")
+                .route(web::get().to(plan::shown))
+                .route(web::post().to(plan::tried))
+                .default_service(only("GET, POST")),
+        )
+        .service(
+            web::resource("/transfers")
+                .route(web::get().to(transfers))
+                .route(web::put().to(limit))
+                .default_service(only("GET, PUT")),
+        );
+}
+
+/// A change as an operator asks for it.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "change", rename_all = "lowercase", deny_unknown_fields)]
+enum Wanted {
+    Leave {
+        node: String,
+    },
+    Replace {
+        old: String,
+        new: String,
+    },
+    Forget {
+        node: String,
+        #[serde(default)]
+        accept_data_loss: bool,
+    },
+    Weight {
+        node: String,
+        weight: u32,
+    },
+    Zone {
+        node: String,
+        zone: String,
+    },
+}
+
+impl Wanted {
+    fn accepts_loss(&self) -> bool {
+        match self {
+            Self::Forget {
+                accept_data_loss, ..
+            } => *accept_data_loss,
+            Self::Leave { .. } | Self::Replace { .. } | Self::Weight { .. } | Self::Zone { .. } => {
+                true
+            }
+        }
+    }
+
+    fn on(&self, ring: &Ring) -> Result<MemberChange, ApiError> {
+        Ok(match self {
+            Self::Leave { node } => MemberChange::Leave(id(node)?),
+            Self::Forget { node, .. } => MemberChange::Forget(id(node)?),
+            Self::Weight { node, weight } => MemberChange::Weight {
+                node: id(node)?,
+                weight: Some(*weight)
+                    .filter(|w| *w > 0)
+                    .ok_or(ApiError::FieldInvalid("weight"))?,
+            },
+            Self::Zone { node, zone } => {
+                // A zone is named as a node is.
+                let zone = id(zone)?.to_string();
+                MemberChange::Zone {
+                    node: id(node)?,
+                    zone,
+                }
+            }
+            Self::Replace { old, new } => {
+                let name = id(new)?;
+                let staged = ring.affairs.staged.iter().find_map(|change| match change {
+                    MemberChange::Join(member) | MemberChange::Replace { new: member, .. } => {
+                        (member.id == name).then(|| member.clone())
+                    }
+                    MemberChange::Leave(_)
+                    | MemberChange::Forget(_)
+                    | MemberChange::Weight { .. }
+                    | MemberChange::Zone { .. } => None,
+                });
+                if let Some(member) = ring.member(&name) {
+                    return Err(ApiError::ChangeRefused(PlanError::AlreadyMember(
+                        member.id.clone(),
+                    )));
+                }
+                let new = staged.ok_or_else(|| ApiError::NotStaged(Name::of(new.as_bytes())))?;
+                MemberChange::Replace { old: id(old)?, new }
+            }
+        })
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct About {
+    node: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reverting {
+    #[serde(default)]
+    node: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Committing {
+    epoch: u64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Cancelling {
+    #[serde(default)]
+    force: bool,
+}
+
+async fn stage(request: HttpRequest, payload: Payload, api: Api) -> Result<HttpResponse, ApiError> {
+    let wanted: Wanted = read(&request, payload, &api).await?;
+    let ring = ring_of(&api)?;
+    let change = wanted.on(&ring)?;
+    refuse_silent_loss(&ring, &change, wanted.accepts_loss())?;
+    let changed = make(&api, &ring, Change::Stage(change)).await?;
+    plan::answer(&api, &[], changed).await
+}
+
+async fn revert(
+    request: HttpRequest,
+    payload: Payload,
+    api: Api,
+) -> Result<HttpResponse, ApiError> {
+    let wanted: Reverting = read(&request, payload, &api).await?;
+    let node = wanted.node.as_deref().map(id).transpose()?;
+    let ring = ring_of(&api)?;
+    let changed = make(&api, &ring, Change::Revert(node)).await?;
+    plan::answer(&api, &[], changed).await
+}
+
+async fn commit(
+    request: HttpRequest,
+    payload: Payload,
+    api: Api,
+) -> Result<HttpResponse, ApiError> {
+    let Committing { epoch } = read(&request, payload, &api).await?;
+    let ring = ring_of(&api)?;
+    let since = ring.affairs.under_way.as_ref().map(|change| change.since);
+    if since == Some(epoch + 1) {
+        return Ok(made(&ring, false));
+    }
+    if ring.epoch != epoch {
+        return Err(ApiError::RingChanged(ring.epoch));
+    }
+    let staged = ring.affairs.staged.clone();
+    propose(&api, &ring, Change::Commit(staged)).await?;
+    Ok(made(&*ring_of(&api)?, true))
+}
+
+async fn cancel(
+    request: HttpRequest,
+    payload: Payload,
+    api: Api,
+) -> Result<HttpResponse, ApiError> {
+    let Cancelling { force } = read(&request, payload, &api).await?;
+    let ring = ring_of(&api)?;
+    let Ok(all) = api.node.survey(AllTransfers).await else {
+        return Ok(going_down());
+    };
+    let flipped =
+        |t: &crate::wire::transfers::Transfer| t.step == crate::wire::transfers::Step::Flipped;
+    let has_flipped = all
+        .iter()
+        .filter_map(|(_, t)| t.as_ref())
+        .flatten()
+        .any(flipped);
+    if has_flipped && !force {
+        return Err(ApiError::ChangeRefused(PlanError::Flipped));
+    }
+    let changed = make(&api, &ring, Change::Cancel).await?;
+    Ok(made(&*ring_of(&api)?, changed))
+}
+
+async fn down(request: HttpRequest, payload: Payload, api: Api) -> Result<HttpResponse, ApiError> {
+    steer(request, payload, api, true).await
+}
+
+async fn up(request: HttpRequest, payload: Payload, api: Api) -> Result<HttpResponse, ApiError> {
+    steer(request, payload, api, false).await
+}
+
+async fn steer(
+    request: HttpRequest,
+    payload: Payload,
+    api: Api,
+    down: bool,
+) -> Result<HttpResponse, ApiError> {
+    let About { node } = read(&request, payload, &api).await?;
+    let (node, ring) = (id(&node)?, ring_of(&api)?);
+    let changed = make(&api, &ring, Change::Steer { node, down }).await?;
+    Ok(made(&*ring_of(&api)?, changed))
+}
+
+async fn transfers(api: Api) -> HttpResponse {
+    let Ok(all) = api.node.survey(AllTransfers).await else {
+        return going_down();
+    };
+    let silent = all.iter().filter(|(_, answer)| answer.is_none());
+    let silent: Vec<&str> = silent.map(|(node, _)| node.as_str()).collect();
+    let mut shown: Vec<_> = all
+        .iter()
+        .filter_map(|(_, t)| t.as_ref())
+        .flatten()
+        .collect();
+    shown.sort_by(|a, b| (a.partition, &a.to).cmp(&(b.partition, &b.to)));
+    let view = api.node.view();
+    let ring = view.ring.as_deref();
+    line(&json!({
+        "epoch": view.epoch(),
+        "moving": ring.map_or(0, moving),
+        "transfers": shown,
+        "silent": silent,
+    }))
+}
+
+async fn limit(request: HttpRequest, payload: Payload, api: Api) -> Result<HttpResponse, ApiError> {
+    let limits: LimitCall = read(&request, payload, &api).await?;
+    if limits.at_once == Some(0) || limits.bytes_s == Some(0) {
+        return Err(ApiError::FieldInvalid("at_once or bytes_s"));
+    }
+    let Ok(all) = api.node.survey(LimitAll(limits)).await else {
+        return Ok(going_down());
+    };
+    let (told, silent): (Vec<_>, Vec<_>) = all.iter().partition(|(_, answer)| answer.is_some());
+    let names = |nodes: &[&(NodeId, Option<()>)]| -> Vec<String> {
+        nodes.iter().map(|(node, _)| node.to_string()).collect()
+    };
+    Ok(line(&json!({
+        "at_once": limits.at_once,
+        "bytes_s": limits.bytes_s,
+        "limited": names(&told),
+        "silent": names(&silent),
+    })))
+}
+
+async fn read<T: DeserializeOwned>(
+    request: &HttpRequest,
+    payload: Payload,
+    api: &Api,
+) -> Result<T, ApiError> {
+    let timeout = api.limits.body_timeout;
+    let body = body::read(request.headers(), payload, BODY_BYTES, timeout).await?;
+    body::check_declared(request.headers())?;
+    serde_json::from_slice(&body).or(Err(ApiError::BodyInvalid))
+}
+
+fn id(name: &str) -> Result<NodeId, ApiError> {
+    NodeId::new(name).or(Err(ApiError::BodyInvalid))
+}
+
+fn ring_of(api: &Api) -> Result<std::sync::Arc<Ring>, ApiError> {
+    let ring = api.node.view().ring.clone();
+    ring.ok_or(ApiError::NotReady(Readiness::New))
+}
+
+/// What would be lost is to be known before it is.
+fn refuse_silent_loss(ring: &Ring, change: &MemberChange, accepted: bool) -> Result<(), ApiError> {
+    if accepted {
+        return Ok(());
+    }
+    let mut at_rest = ring.clone();
+    at_rest
+        .placements
+        .iter_mut()
+        .for_each(|row| row.incoming = None);
+    let next = planned(Some(&at_rest), &Change::Commit(vec![change.clone()]));
+    let outline = Outline::of(&at_rest, &next.map_err(ApiError::ChangeRefused)?);
+    Err(ApiError::DataLossNotAccepted(
+        outline.short.len(),
+        outline.lost.len(),
+    ))
+}
+
+/// Proposes it; `false` if it is so already.
+async fn make(api: &Api, ring: &Ring, change: Change) -> Result<bool, ApiError> {
+    match propose(api, ring, change).await {
+        Ok(()) => Ok(true),
+        Err(ApiError::ChangeRefused(PlanError::NothingToChange)) => Ok(false),
+        Err(other) => Err(other),
+    }
+}
+
+async fn propose(api: &Api, ring: &Ring, change: Change) -> Result<(), ApiError> {
+    let proposed = api.node.propose(ring.epoch, change).await;
+    match proposed {
+        Ok(Ok(_epoch)) => Ok(()),
+        Ok(Err(Loss::WrongEpoch { current })) => Err(ApiError::RingChanged(current)),
+        Ok(Err(Loss::CannotFollow(why))) => Err(ApiError::ChangeRefused(why)),
+        Ok(Err(other)) => Err(ApiError::NotAgreed(other)),
+        Err(_going_down) => Err(ApiError::NotReady(Readiness::Draining)),
+    }
+}
+
+fn moving(ring: &Ring) -> usize {
+    ring.placements
+        .iter()
+        .filter(|row| row.incoming.is_some())
+        .count()
+}
+
+fn made(ring: &Ring, changed: bool) -> HttpResponse {
+    line(&json!({"epoch": ring.epoch, "changed": changed, "moving": moving(ring)}))
+}
