@@ -1,6 +1,7 @@
 //! What an operator may ask of a node, as `http` sees it.
 
 use actix::Addr;
+use slog::{Logger, info};
 
 use super::admission::InFlight;
 use super::anti_entropy::{self, AntiEntropy, EntropyStatus};
@@ -20,6 +21,7 @@ use crate::dynamo::node_id::NodeId;
 use crate::dynamo::quorum::Fault;
 use crate::dynamo::ring::Ring;
 use crate::dynamo::version::State;
+use crate::logging::{LevelName, LogControl};
 use crate::wire::state::decode_state;
 
 /// The operators' side of a node; cheap to clone and to send to worker threads.
@@ -45,6 +47,10 @@ pub struct AdminHandle {
     pub entropy: Addr<AntiEntropy>,
     /// Its reaping of deletes.
     pub reaper: Addr<Reaper>,
+    /// Its log.
+    pub logs: LogControl,
+    /// For what operators change.
+    pub log: Logger,
 }
 
 impl AdminHandle {
@@ -119,6 +125,21 @@ impl AdminHandle {
     #[must_use]
     pub fn reads(&self) -> ReadTotals {
         self.reads.totals()
+    }
+
+    /// Sets the level of the log. That is told at whichever level tells more.
+    pub fn set_log_level(&self, level: LevelName) {
+        let tell = || {
+            info!(self.log, "the log level is set"; "event.action" => "log-level-set",
+                "quorate.log.level" => level.as_str());
+        };
+        if level.0 < self.logs.level() {
+            tell();
+            self.logs.set_level(level.0);
+        } else {
+            self.logs.set_level(level.0);
+            tell();
+        }
     }
 
     /// How another node does, as this one sees it; none for this node itself.

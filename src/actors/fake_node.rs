@@ -165,6 +165,7 @@ impl FakeNode {
             epoch: self.view.load().epoch(),
             set: OwnerSet::Current,
             deadline: tokio::time::Instant::now() + PATIENCE,
+            trace: None,
         };
         let (key, state) = (key.clone(), encode_state(state));
         let written = self.store.send(ReplicaWrite { key, state, terms }).await;
@@ -226,6 +227,7 @@ impl FakeNode {
             giver: Giver::new(self.records.clone(), self.view.clone(), background()).start(),
             ring_keeper: self.ring_keeper.clone(),
             lifecycle: self.lifecycle.clone(),
+            log: quiet(),
         }
     }
 

@@ -13,6 +13,7 @@ use futures_util::stream::{self, StreamExt};
 use slog::{Logger, debug, info, warn};
 use tokio::time::{Instant, sleep};
 
+use super::action_log::nanos;
 use super::asking::AskError;
 use super::background::Background;
 use super::link::Link;
@@ -122,14 +123,16 @@ impl HandoffParts {
             return false;
         };
         let gains: Vec<Partition> = ring.gains(&view.me).collect();
-        info!(self.log, "bringing partitions"; "epoch" => epoch, "partitions" => gains.len());
+        info!(self.log, "bringing partitions"; "event.action" => "move-begun",
+            "quorate.ring.epoch" => epoch, "quorate.partitions" => gains.len());
         let started = Instant::now();
         let brought = stream::iter(gains)
             .map(|partition| self.bring(&ring, partition))
             .buffer_unordered(PARTITIONS_AT_ONCE);
         let complete = brought.all(std::future::ready).await;
-        info!(self.log, "partitions brought"; "epoch" => epoch, "complete" => complete,
-            "took_ms" => u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
+        info!(self.log, "partitions brought"; "event.action" => "move-ended",
+            "quorate.ring.epoch" => epoch, "quorate.complete" => complete,
+            "event.duration" => nanos(started.elapsed()));
         complete
     }
 
@@ -139,7 +142,7 @@ impl HandoffParts {
                 Ok(true) => return true,
                 Ok(false) => {}
                 Err(error) => debug!(self.log, "a partition waits";
-                    "partition" => partition.number(), "error" => %error),
+                    "quorate.partition" => partition.number(), "error.message" => %error),
             }
             sleep(RETRY_PAUSE).await;
         }
@@ -164,8 +167,8 @@ impl HandoffParts {
                         error @ (TransferError::Asked(AskError::Link(_))
                         | TransferError::NotWhole(_)),
                     ) => {
-                        debug!(self.log, "an old owner does not count"; "peer" => %owner,
-                            "error" => %error);
+                        debug!(self.log, "an old owner does not count";
+                            "quorate.peer" => %owner, "error.message" => %error);
                     }
                     Err(other) => return Err(other),
                 }
@@ -219,11 +222,13 @@ impl HandoffParts {
         match flipping.ask(ring, owner, "/peer/v1/flip", &call).await {
             Ok(FlipReply::Flipped) => true,
             Ok(other) => {
-                warn!(self.log, "an old owner did not flip"; "peer" => %owner, "why" => ?other);
+                warn!(self.log, "an old owner did not flip"; "quorate.peer" => %owner,
+                    "error.message" => ?other);
                 false
             }
             Err(error) => {
-                debug!(self.log, "an old owner is silent"; "peer" => %owner, "error" => %error);
+                debug!(self.log, "an old owner is silent"; "quorate.peer" => %owner,
+                    "error.message" => %error);
                 false
             }
         }

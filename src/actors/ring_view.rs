@@ -336,6 +336,7 @@ pub(crate) mod tests {
             epoch,
             set,
             deadline: Instant::now() + Duration::from_secs(2),
+            trace: None,
         }
     }
 

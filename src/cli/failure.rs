@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::config::ConfigError;
+use crate::logging::LogError;
 use crate::node::NodeError;
 use crate::wire::clock::ClockError;
 
@@ -16,6 +17,9 @@ pub(super) enum Failure {
     /// The node's configuration is refused.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// There is nowhere to log to.
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// The node ended.
     #[error(transparent)]
     Node(#[from] NodeError),
@@ -139,6 +143,7 @@ impl Failure {
                 _ => 1,
             },
             Self::Node(_)
+            | Self::Log(_)
             | Self::Unreachable(_)
             | Self::Answer(_)
             | Self::File { .. }

@@ -11,6 +11,7 @@ mod dev;
 mod endpoints;
 mod failure;
 mod get;
+mod log_level;
 mod members;
 mod output;
 mod put;
@@ -65,6 +66,8 @@ enum Verb {
     Members(members::Args),
     /// Show who owns what, or where one key lives
     Ring(ring::Args),
+    /// Show or set how much a node logs
+    LogLevel(log_level::Args),
     /// Work with clocks
     #[command(subcommand)]
     Clock(clock::Verb),
@@ -117,6 +120,7 @@ fn perform(verb: Verb, streams: &mut Streams<'_>) -> Result<(), Failure> {
         Verb::Status(args) => block_on(status::run(args, streams)),
         Verb::Members(args) => block_on(members::run(args, streams)),
         Verb::Ring(args) => block_on(ring::run(args, streams)),
+        Verb::LogLevel(args) => block_on(log_level::run(args, streams)),
         Verb::Clock(verb) => clock::run(&verb, streams),
         Verb::Bench(args) => block_on(bench::run(args, streams)),
         Verb::Verify(args) => block_on(verify::run(*args, streams)),

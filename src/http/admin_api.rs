@@ -1,6 +1,7 @@
 //! The admin listener: what operators ask. Loopback, or behind a token.
 
 mod background;
+mod log_level;
 mod merkle;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use crate::dynamo::node_id::NodeId;
 use crate::dynamo::ring::{Member, Ring};
 use crate::dynamo::version::{Actor, Body, Context, Sibling};
 use crate::limits::Limits;
+use crate::logging::LevelName;
 
 /// What the handlers of one worker need.
 #[derive(Clone)]
@@ -83,6 +85,12 @@ pub fn app(
             web::resource("/merkle")
                 .get(merkle::merkle)
                 .default_service(web::to(only_get)),
+        )
+        .service(
+            web::resource("/log-level")
+                .get(log_level::show)
+                .put(log_level::set)
+                .default_service(web::to(background::only_get_and_put)),
         )
         .service(
             web::resource("/background")
@@ -169,6 +177,7 @@ async fn status(api: Api) -> HttpResponse {
         "reaping": reaping,
         "reads": api.node.reads(),
         "background": background,
+        "log": {"level": LevelName(node.logs.level()).as_str(), "lost": node.logs.lost()},
         "limits": api.limits,
     }))
 }

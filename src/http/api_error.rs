@@ -64,6 +64,7 @@ codes! {
     FieldUnknown BAD_REQUEST "field_unknown",
     FieldRepeated BAD_REQUEST "field_repeated",
     FieldInvalid BAD_REQUEST "field_invalid",
+    LevelUnknown BAD_REQUEST "level_unknown",
     ValueRequired BAD_REQUEST "value_required",
     ValueTooLarge PAYLOAD_TOO_LARGE "value_too_large",
     ClockRequired BAD_REQUEST "clock_required",
@@ -168,6 +169,9 @@ pub enum ApiError {
     /// A field whose value is none.
     #[error("Invalid field: {0} must be a positive integer or null")]
     FieldInvalid(&'static str),
+    /// Not a level of the log.
+    #[error("A level is one of error, warn, info, debug, trace")]
+    LevelUnknown,
     /// A create or put without a value.
     #[error("No value specified")]
     ValueRequired,
@@ -250,6 +254,7 @@ impl ApiError {
             Self::FieldUnknown(_) => Code::FieldUnknown,
             Self::FieldRepeated(_) => Code::FieldRepeated,
             Self::FieldInvalid(_) => Code::FieldInvalid,
+            Self::LevelUnknown => Code::LevelUnknown,
             Self::ValueRequired => Code::ValueRequired,
             Self::ValueTooLarge => Code::ValueTooLarge,
             Self::ClockRequired => Code::ClockRequired,
@@ -263,6 +268,46 @@ impl ApiError {
             Self::Overloaded => Code::Overloaded,
             Self::NotReady(_) => Code::NotReady,
             Self::StorageFull(_) => Code::StorageFull,
+        }
+    }
+
+    /// Whether it was refused before the cluster was asked: an operation that never began.
+    #[must_use]
+    pub fn is_about_the_request(&self) -> bool {
+        match self.code() {
+            Code::IdempotencyKeyReused
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::TooManySiblings
+            | Code::QuorumNotMet
+            | Code::DeadlineExceeded
+            | Code::Overloaded
+            | Code::NotReady
+            | Code::StorageFull => false,
+            Code::NoSuchResource
+            | Code::Unauthorized
+            | Code::MethodNotAllowed
+            | Code::KeyInvalid
+            | Code::KeyTooLong
+            | Code::ParameterUnknown
+            | Code::ParameterRepeated
+            | Code::ParameterInvalid
+            | Code::HeaderInvalid
+            | Code::ContentTypeUnsupported
+            | Code::ContentEncodingUnsupported
+            | Code::BodyTooLarge
+            | Code::BodyTimeout
+            | Code::BodyIncomplete
+            | Code::BodyInvalid
+            | Code::BodyTooDeep
+            | Code::FieldUnknown
+            | Code::FieldRepeated
+            | Code::FieldInvalid
+            | Code::LevelUnknown
+            | Code::ValueRequired
+            | Code::ValueTooLarge
+            | Code::ClockRequired
+            | Code::ClockInvalid => true,
         }
     }
 

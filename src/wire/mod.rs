@@ -11,4 +11,5 @@ pub mod reaping;
 pub mod record;
 pub mod ring;
 pub mod state;
+pub mod trace;
 pub mod transfer;

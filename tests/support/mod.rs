@@ -27,6 +27,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 pub mod http;
+pub mod lines;
 pub mod netns;
 pub mod process;
 
