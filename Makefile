@@ -1,9 +1,18 @@
 # The project's commands. `make test` changes nothing in the project; `make fix` does.
 
-.PHONY: test fix bench faults soak mutants tools rust
+.PHONY: test fix bench faults soak mutants tools packages rust
 
 # What the tests drive beside Quorate itself: the program, and the Debian package it comes in.
-PROGRAMS = ip:iproute2 nft:nftables faketime:faketime strace:strace
+PROGRAMS = ip:iproute2 nft:nftables faketime:faketime strace:strace curl:curl \
+	rsyslogd:rsyslog java:openjdk-17-jre-headless mvn:maven unzip:unzip
+# The same for what is no program, by a file of it.
+FILES = /usr/lib/$(shell uname -m)-linux-gnu/rsyslog/omelasticsearch.so:rsyslog-elasticsearch
+
+# What no package has. Elasticsearch is the server alone, as Maven has it for tests.
+TOOLS = target/tools
+ELASTICSEARCH = 8.19.21
+ELASTICSEARCH_ZIP = org.elasticsearch.distribution.integ-test-zip:elasticsearch:$(ELASTICSEARCH):zip
+PYTHON = logstash-pipeline-parser==0.0.3 PyYAML==6.0.2
 
 test: tools
 	cargo fmt --check
@@ -44,9 +53,25 @@ rust:
 	@cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
 
 # Installs what is missing; on Debian, and as root.
-tools: rust
+tools: packages $(TOOLS)/elasticsearch-$(ELASTICSEARCH) $(TOOLS)/elk-python
+
+$(TOOLS)/elasticsearch-$(ELASTICSEARCH): | packages
+	mvn -q org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy \
+		-Dartifact=$(ELASTICSEARCH_ZIP) -DoutputDirectory=$(TOOLS)
+	unzip -q -o $(TOOLS)/elasticsearch-$(ELASTICSEARCH).zip -d $(TOOLS)/new
+	rm $(TOOLS)/elasticsearch-$(ELASTICSEARCH).zip
+	mv $(TOOLS)/new/elasticsearch-$(ELASTICSEARCH) $@
+
+$(TOOLS)/elk-python: Makefile | packages
+	rm -rf $@
+	python3 -m venv $@ && $@/bin/pip install -q $(PYTHON) || { rm -rf $@; exit 1; }
+
+packages: rust
 	@missing=; for it in $(PROGRAMS); do \
 		command -v $${it%%:*} >/dev/null || missing="$$missing $${it##*:}"; done; \
+	for it in $(FILES); do \
+		[ -e $${it%%:*} ] || missing="$$missing $${it##*:}"; done; \
+	python3 -c 'import ensurepip' 2>/dev/null || missing="$$missing python3-venv"; \
 	[ -z "$$missing" ] || { echo "installing$$missing"; apt-get update -q && \
 		apt-get install -q -y --no-install-recommends $$missing; } || \
 		{ echo "the tests need, from your system's packages:$$missing" >&2; exit 1; }

@@ -48,6 +48,9 @@ pub const MAX_PEER_QUEUE_BYTES: usize = 16 * 1024 * 1024;
 /// Batches of one kind that one worker has out to one peer, if all but the last are stuck.
 pub const MAX_PEER_FLIGHTS: usize = 4;
 
+/// Bytes of log lines that may wait to be written; what does not fit is lost, and counted.
+pub const LOG_QUEUE_BYTES: usize = 4 * 1024 * 1024;
+
 /// The bounds; durations are shown in milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Limits {
@@ -67,6 +70,8 @@ pub struct Limits {
     pub hint_bytes: u64,
     /// Client operations a node works on at once.
     pub in_flight: usize,
+    /// Bytes of log lines that may wait to be written.
+    pub log_queue_bytes: usize,
     /// From a read's arrival to its answer.
     #[serde(rename = "read_deadline_ms", serialize_with = "millis")]
     pub read_deadline: Duration,
@@ -104,6 +109,7 @@ impl Default for Limits {
             siblings_max: SIBLINGS_MAX,
             hint_bytes: HINT_BYTES,
             in_flight: IN_FLIGHT as usize,
+            log_queue_bytes: LOG_QUEUE_BYTES,
             read_deadline: Duration::from_secs(2),
             write_deadline: Duration::from_secs(4),
             head_timeout: Duration::from_secs(15),

@@ -1,158 +1,130 @@
 //! The root logger: one JSON object a line under ECS names, or text for people.
 //!
-//! A record is stamped and formatted where it is logged, and written with one call, so that the
-//! last line before an exit is there. A write that fails is counted, never a panic and never a
-//! reason to stop serving. Keys must be unique along a logger's chain and its record: log stores
-//! refuse a line that has one twice.
+//! A record is stamped and formatted where it is logged; a thread for each file writes what has
+//! gathered. The most important level, with which a node ends, waits until it is written. Nothing
+//! that goes wrong with the log ends a node or holds it up: lines that are lost are counted. Keys
+//! must be unique along a logger's chain and its record: log stores refuse a line that has one twice.
 
+mod control;
+mod fields;
+mod json;
+mod queue;
+
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
-use std::panic::RefUnwindSafe;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
 
-use slog::{Drain, Level, LevelFilter, Logger, Never, OwnedKVList, PushFnValue, Record, o};
-use slog_json::Json;
+use slog::{Drain, Level, Logger, Never, OwnedKVList, Record, o};
 use slog_term::{FullFormat, PlainSyncDecorator};
 
+pub use self::control::{LevelName, LogControl};
+pub use self::fields::{FIELDS, Field, Kind};
+
+use self::queue::Queue;
 use crate::clock;
-use crate::config::{Config, LogFormat, LogLevel};
+use crate::config::{Config, LogFormat};
 
-/// The version of the field names.
-const ECS_VERSION: &str = "8.11.0";
-
-/// A line's usual length in bytes, and some.
-const LINE_BYTES: usize = 512;
-
-/// How many lines could not be written since the start.
-#[derive(Debug, Clone, Default)]
-pub struct LostLines(Arc<AtomicU64>);
-
-impl LostLines {
-    /// The count so far.
-    #[must_use]
-    pub fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The log file cannot be opened.
+    #[error("--log-file {}: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Standard output or standard error cannot be used, or there is no thread to write with.
+    #[error("cannot log: {0}")]
+    Console(#[from] io::Error),
 }
 
-/// The node's root logger, as configured: JSON on standard output, text on standard error. The
-/// other half tells how many of its lines were lost.
-pub fn root(config: &Config) -> (Logger, LostLines) {
-    let lost = LostLines::default();
-    let json = match config.log_format {
-        LogFormat::Json => true,
-        LogFormat::Text => false,
-        LogFormat::Auto => !io::stderr().is_terminal(),
+/// The node's root logger, as configured, and the handle on it.
+///
+/// # Errors
+/// [`LogError`].
+pub fn start(config: &Config) -> Result<(Logger, LogControl), LogError> {
+    let mut drain = Outlets {
+        control: LogControl::nowhere(),
+        json: Vec::new(),
+        tail: json::tail(config.name.as_str()),
+        text: None,
     };
-    let level = level(config.log_level);
-    let logger = if json {
-        let drain = JsonLines(Mutex::new(io::stdout()));
-        logger(drain, level, &lost, o!(Identity::of(config)))
-    } else {
-        logger(text(io::stderr()), level, &lost, o!())
+    let format = match config.log_format {
+        LogFormat::Auto if io::stderr().is_terminal() => LogFormat::Text,
+        LogFormat::Auto => LogFormat::Json,
+        format @ (LogFormat::Json | LogFormat::Text | LogFormat::Off) => format,
     };
-    (logger, lost)
-}
-
-fn level(level: LogLevel) -> Level {
-    match level {
-        LogLevel::Error => Level::Error,
-        LogLevel::Warn => Level::Warning,
-        LogLevel::Info => Level::Info,
-        LogLevel::Debug => Level::Debug,
-        LogLevel::Trace => Level::Trace,
-    }
-}
-
-fn logger<D, T>(drain: D, level: Level, lost: &LostLines, values: slog::OwnedKV<T>) -> Logger
-where
-    D: Drain<Ok = (), Err = io::Error>
-        + Send
-        + Sync
-        + RefUnwindSafe
-        + std::panic::UnwindSafe
-        + 'static,
-    T: slog::SendSyncRefUnwindSafeKV + 'static,
-{
-    let lost = lost.clone();
-    Logger::root(
-        LevelFilter::new(Counted { drain, lost }, level).ignore_res(),
-        values,
-    )
-}
-
-/// Who writes: the fields that every line of a process shares.
-struct Identity {
-    node: String,
-}
-
-impl Identity {
-    fn of(config: &Config) -> Self {
-        Self {
-            node: config.name.to_string(),
+    let console_queue = match format {
+        LogFormat::Json | LogFormat::Auto => {
+            let queue = console("log", io::stdout().as_fd())?;
+            drain.json.push(queue.clone());
+            Some(queue)
         }
-    }
+        LogFormat::Text => {
+            let queue = console("log", io::stderr().as_fd())?;
+            drain.text = Some(text(queue.clone()));
+            Some(queue)
+        }
+        LogFormat::Off => None,
+    };
+    let file = match &config.log_file {
+        Some(path) => {
+            let opened = control::open(path).and_then(|file| Queue::start("log-file", file));
+            let queue = opened.map_err(|source| LogError::File {
+                path: path.clone(),
+                source,
+            })?;
+            drain.json.push(queue.clone());
+            Some((path.clone(), queue))
+        }
+        None => None,
+    };
+    drain.control = LogControl::new(config.log_level, console_queue, file);
+    let control = drain.control.clone();
+    Ok((Logger::root(drain, o!()), control))
 }
 
-impl slog::KV for Identity {
-    fn serialize(&self, _: &Record<'_>, out: &mut dyn slog::Serializer) -> slog::Result {
-        out.emit_str("ecs.version", ECS_VERSION)?;
-        out.emit_str("service.name", env!("CARGO_PKG_NAME"))?;
-        out.emit_str("service.version", env!("CARGO_PKG_VERSION"))?;
-        out.emit_str("service.node.name", &self.node)?;
-        out.emit_str("event.dataset", "quorate.node")
-    }
+fn console(name: &str, stream: BorrowedFd<'_>) -> io::Result<Queue> {
+    Queue::start(name, File::from(stream.try_clone_to_owned()?))
 }
 
-/// Turns failures into a number.
-struct Counted<D> {
-    drain: D,
-    lost: LostLines,
+/// Where lines go.
+struct Outlets {
+    control: LogControl,
+    json: Vec<Queue>,
+    /// What a line of JSON ends with.
+    tail: Vec<u8>,
+    text: Option<FullFormat<PlainSyncDecorator<Queue>>>,
 }
 
-impl<D: Drain<Ok = ()>> Drain for Counted<D> {
+impl Drain for Outlets {
     type Ok = ();
     type Err = Never;
 
     fn log(&self, record: &Record<'_>, values: &OwnedKVList) -> Result<(), Never> {
-        if self.drain.log(record, values).is_err() {
-            self.lost.0.fetch_add(1, Ordering::Relaxed);
+        if !self.is_enabled(record.level()) {
+            return Ok(());
+        }
+        let push = |line: &[u8]| self.json.iter().for_each(|queue| queue.push(line));
+        if !self.json.is_empty() && !json::with_line(record, values, &self.tail, push) {
+            self.control.lose();
+        }
+        if let Some(text) = &self.text
+            && text.log(record, values).is_err()
+        {
+            self.control.lose();
+        }
+        if record.level() == Level::Critical {
+            self.control.flush();
         }
         Ok(())
     }
-}
 
-/// One JSON object a record, written whole.
-struct JsonLines<W>(Mutex<W>);
-
-impl<W: Write> Drain for JsonLines<W> {
-    type Ok = ();
-    type Err = io::Error;
-
-    fn log(&self, record: &Record<'_>, values: &OwnedKVList) -> io::Result<()> {
-        let mut line = Vec::with_capacity(LINE_BYTES);
-        Json::new(&mut line)
-            .add_key_value(o!("@timestamp" => clock::stamp().to_string()))
-            .add_key_value(o!("log.level" => level_name(record.level())))
-            .add_key_value(o!("message" => PushFnValue(|record: &Record<'_>, out| {
-                out.emit(record.msg())
-            })))
-            .build()
-            .log(record, values)?;
-        let mut out = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        out.write_all(&line)?;
-        out.flush()
-    }
-}
-
-fn level_name(level: Level) -> &'static str {
-    match level {
-        Level::Critical => "critical",
-        Level::Error => "error",
-        Level::Warning => "warn",
-        Level::Info => "info",
-        Level::Debug => "debug",
-        Level::Trace => "trace",
+    fn is_enabled(&self, level: Level) -> bool {
+        self.control.is_enabled(level)
     }
 }
 

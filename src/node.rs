@@ -12,11 +12,12 @@ use actix::{Actor, Addr, Arbiter};
 use actix_web::{App, web};
 use arc_swap::ArcSwapOption;
 use slog::{Logger, crit, error, info};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use self::door::Door;
 use self::shared::{Shared, named, random_u64};
+use crate::actors::action_log::KeyNames;
 use crate::actors::admin_handle::AdminHandle;
 use crate::actors::admission::{Deadlines, InFlight};
 use crate::actors::anti_entropy::AntiEntropy;
@@ -45,6 +46,7 @@ use crate::http::admin_api::AdminApi;
 use crate::http::client_api::ClientApi;
 use crate::http::{admin_api, client_api, listener, peer_api};
 use crate::limits::{Limits, MAX_PEER_MESSAGE_BYTES};
+use crate::logging::LogControl;
 use crate::storage::{
     self, Counts, DataDirectory, DirectoryError, Engine, EngineError, FjallEngine, Identity,
     IdentityError, MemoryEngine,
@@ -91,21 +93,20 @@ pub enum NodeError {
 ///
 /// # Errors
 /// [`NodeError`], before or while it serves.
-pub async fn run(config: Config, log: Logger) -> Result<(), NodeError> {
+pub async fn run(config: Config, log: Logger, logs: LogControl) -> Result<(), NodeError> {
     abort_on_panic(log.clone());
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut signals = Signals::listen()?;
     let sockets = Sockets::bind(config.listen)?;
-    let mut node = Node::assemble(&config, &log)?;
+    let mut node = Node::assemble(&config, &log, &logs)?;
     let server = node.serve(&config, sockets)?;
     let handle = server.handle();
     let serving = actix::spawn(server);
     info!(log, "listening"; "event.action" => "started",
-        "quorate.client" => %config.listen.client, "quorate.admin" => %config.listen.admin,
-        "quorate.peer" => %config.listen.peer);
+        "quorate.address.client" => %config.listen.client,
+        "quorate.address.admin" => %config.listen.admin,
+        "quorate.address.peer" => %config.listen.peer);
     let end = tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        _ = interrupt.recv() => Ok(()),
+        () = signals.end(&logs, &log) => Ok(()),
         refusal = node.refused.recv() => refusal.map_or(Ok(()), |why| Err(NodeError::Refused(why))),
     };
     info!(log, "draining"; "event.action" => "draining");
@@ -113,8 +114,7 @@ pub async fn run(config: Config, log: Logger) -> Result<(), NodeError> {
     tokio::select! {
         () = node.retire(&log) => {}
         // Whoever insists does not wait for the balancer.
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = signals.end(&logs, &log) => {}
     }
     node.lifecycle.do_send(lifecycle::Drain);
     handle.stop(end.is_ok()).await;
@@ -138,6 +138,44 @@ pub async fn run(config: Config, log: Logger) -> Result<(), NodeError> {
     };
     info!(log, "stopped"; "event.action" => "stopped");
     end
+}
+
+/// What the operating system tells a node.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for the wish to end. With a log file a hang-up means that it was moved away; without
+    /// one, that the terminal is gone.
+    async fn end(&mut self, logs: &LogControl, log: &Logger) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hang_up.recv() => {}
+            }
+            let Some(path) = logs.file() else { return };
+            match logs.reopen() {
+                Ok(()) => info!(log, "the log file is opened again";
+                    "event.action" => "log-reopened"),
+                Err(why) => {
+                    error!(log, "the log file cannot be opened again; all goes on in the old";
+                        "error.message" => format!("{}: {why}", path.display()));
+                }
+            }
+        }
+    }
 }
 
 /// A part that panics must not leave the others running as if it were there.
@@ -194,18 +232,14 @@ impl Node {
         }
     }
 
-    fn assemble(config: &Config, log: &Logger) -> Result<Self, NodeError> {
+    fn assemble(config: &Config, log: &Logger, logs: &LogControl) -> Result<Self, NodeError> {
         let (directory, engine) = open_store(config)?;
         let (identity, found) = Identity::begin(&*engine, durability(config), random_u64)?;
         info!(log, "store opened"; "quorate.incarnation" => %identity.incarnation,
             "quorate.boot" => identity.boot, "quorate.found" => ?found);
         let fresh = Counts::read(&*engine)? == Counts::default();
         let me = member(config, &identity, fresh);
-        let own = Boot {
-            number: identity.boot,
-            life: random_u64(),
-        };
-        let past = Past::restore(&*engine, own, named(log, "lifecycle"))?;
+        let past = Past::restore(&*engine, this_start(&identity), named(log, "lifecycle"))?;
         let publisher = RingPublisher::new(View {
             doubtful: past.is_doubtful(),
             ..View::without_ring(config.name.clone())
@@ -242,6 +276,8 @@ impl Node {
             is_ready,
             proof: PeerProof::of(config.cluster_secret.expose()).shown_by(config.name.clone()),
             log: log.clone(),
+            logs: logs.clone(),
+            keys: KeyNames::shown_if(config.log_keys),
         };
         let lifecycle = shared.start_lifecycle(&control, config, (me, past, life, exit));
         shared.start_prober(&control);
@@ -250,7 +286,7 @@ impl Node {
         let giver = shared.start_giver(&background);
         let entropy = shared.start_entropy(&background);
         let reaper = shared.start_reaper(&background, config.tombstone_grace);
-        shared.start_menders(&background);
+        shared.start_unasked(&background);
         let surveyor = shared.start_surveyor(&control, handoff.clone());
         lifecycle.do_send(MeetHandoff(handoff.recipient()));
         let presence = discovery::start(&control, config, &shared, &lifecycle);
@@ -287,17 +323,19 @@ impl Node {
         let door = Door {
             shared: self.shared.clone(),
             in_flight: in_flight.clone(),
+            logs_actions: config.log_actions,
             deadlines: Deadlines {
                 read: limits.read_deadline,
                 write: limits.write_deadline,
             },
         };
         let client = {
-            let limits = limits.clone();
+            let (limits, log) = (limits.clone(), named(&self.shared.log, "http"));
             move || {
                 client_api::app(ClientApi {
                     node: door.open(),
                     limits: limits.clone(),
+                    log: log.clone(),
                 })
             }
         };
@@ -339,6 +377,8 @@ impl Node {
             reaper: self.reaper.clone(),
             surveyor: self.surveyor.clone(),
             lifecycle: self.lifecycle.clone(),
+            logs: shared.logs.clone(),
+            log: named(&shared.log, "admin"),
         }
     }
 
@@ -355,6 +395,7 @@ impl Node {
             entropy: self.entropy.clone(),
             reaper: self.reaper.clone(),
             surveyor: self.surveyor.clone(),
+            log: named(&shared.log, "replica"),
         }
     }
 }
@@ -393,6 +434,13 @@ fn start_store(
         }),
         log: named(log, "store_keeper"),
     })
+}
+
+fn this_start(identity: &Identity) -> Boot {
+    Boot {
+        number: identity.boot,
+        life: random_u64(),
+    }
 }
 
 fn member(config: &Config, identity: &Identity, fresh: bool) -> Me {

@@ -10,6 +10,7 @@ use std::process::Command;
 use clap::Args;
 use quorate::config::{Config, Settings};
 use quorate::http::api_error::Code;
+use quorate::logging::{FIELDS, Field, Kind};
 
 const EXAMPLE: &str = "docs/quorate.example.toml";
 
@@ -147,7 +148,10 @@ fn every_flag_that_the_documents_name_exists() {
     let mut missing = Vec::new();
     for document in documents() {
         let text = read(&document).replace("\\\n", " ");
-        for line in text.lines().filter(|line| !line.contains("cargo ")) {
+        for line in text
+            .lines()
+            .filter(|l| !l.contains("cargo ") && !l.contains("docker "))
+        {
             let named = |verb: &str| line.contains(&format!("quorate {verb}"));
             let narrow = helps.iter().filter(|(verb, _)| named(verb));
             let narrow: Vec<_> = narrow.collect();
@@ -225,6 +229,10 @@ fn the_example_configuration_has_every_setting() {
     }
 }
 
+fn yes_or_no(is: bool) -> String {
+    if is { "yes" } else { "no" }.to_owned()
+}
+
 #[test]
 fn the_defaults_that_the_example_shows_are_the_defaults() {
     let shown = |key: &str| {
@@ -256,8 +264,130 @@ fn the_defaults_that_the_example_shows_are_the_defaults() {
         ("auto-commit", is.auto_commit.to_string()),
         ("log-level", format!("{:?}", is.log_level).to_lowercase()),
         ("log-format", format!("{:?}", is.log_format).to_lowercase()),
+        ("log-actions", yes_or_no(is.log_actions)),
+        ("log-keys", yes_or_no(is.log_keys)),
     ];
     for (key, want) in rows {
         assert_eq!(shown(key), want, "{key}");
     }
+}
+
+const LOGS: &str = "docs/operations-logs.md";
+
+#[test]
+fn the_table_of_log_fields_is_that_of_the_code() {
+    let text = read(LOGS);
+    let (_, table) = text
+        .split_once("| field | type | what it is |\n|---|---|---|\n")
+        .unwrap();
+    let (table, _) = table.split_once("\n\n").unwrap();
+    let row = |field: &Field| {
+        let kind = match field.kind {
+            Kind::Date => "date",
+            Kind::Text => "text",
+            Kind::Keyword => "keyword",
+            Kind::Keywords => "keywords",
+            Kind::Long => "whole number",
+            Kind::Boolean => "boolean",
+        };
+        format!("| `{}` | {kind} | {} |", field.name, field.about)
+    };
+    let rows: Vec<String> = FIELDS.iter().map(row).collect();
+    assert_eq!(table.lines().collect::<Vec<_>>(), rows);
+}
+
+/// The text between the parentheses of every call of these in the sources.
+fn calls(source: &str, names: &[&str]) -> Vec<String> {
+    let mut calls = Vec::new();
+    for name in names {
+        for (at, _) in source.match_indices(&format!("{name}(")) {
+            let (mut depth, mut quoted, mut call) = (0, false, String::new());
+            let mut letters = source[at + name.len()..].chars();
+            while let Some(letter) = letters.next() {
+                call.push(letter);
+                match letter {
+                    '\\' if quoted => call.extend(letters.next()),
+                    '"' => quoted = !quoted,
+                    '(' if !quoted => depth += 1,
+                    ')' if !quoted => depth -= 1,
+                    _ => {}
+                }
+                if depth == 0 {
+                    break;
+                }
+            }
+            calls.push(call);
+        }
+    }
+    calls
+}
+
+/// The quoted texts of a call, and what follows each.
+fn quoted(call: &str) -> Vec<(&str, &str)> {
+    let mut out = Vec::new();
+    let mut rest = call;
+    while let Some((_, after)) = rest.split_once('"') {
+        let Some((text, after)) = after.split_once('"') else {
+            break;
+        };
+        out.push((text, after.trim_start()));
+        rest = after;
+    }
+    out
+}
+
+#[test]
+fn every_field_and_action_that_the_sources_log_is_documented() {
+    let (doc, mut fields, mut actions) = (read(LOGS), BTreeSet::new(), BTreeSet::new());
+    for file in sources(&root().join("src")) {
+        let source = std::fs::read_to_string(&file).unwrap();
+        let logged = [
+            "trace!", "debug!", "info!", "warn!", "error!", "crit!", "o!",
+        ];
+        for call in calls(&source, &logged) {
+            let texts = quoted(&call);
+            let keys = texts.iter().filter(|(_, after)| after.starts_with("=>"));
+            fields.extend(keys.map(|(key, _)| (*key).to_owned()));
+            for pair in texts.windows(2).filter(|pair| pair[0].0 == "event.action") {
+                actions.insert(pair[1].0.to_owned());
+            }
+        }
+        for call in calls(
+            &source,
+            &[
+                ".emit_str",
+                ".emit_u64",
+                ".emit_u16",
+                ".emit_usize",
+                ".emit_arguments",
+            ],
+        ) {
+            fields.extend(quoted(&call).first().map(|(key, _)| (*key).to_owned()));
+        }
+    }
+    assert!(
+        fields.len() > 30 && actions.len() > 15,
+        "{fields:?} {actions:?}"
+    );
+    let known = |name: &String| FIELDS.iter().any(|field| field.name == name);
+    let unknown: Vec<&String> = fields.iter().filter(|name| !known(name)).collect();
+    assert_eq!(unknown, Vec::<&String>::new(), "not in logging::FIELDS");
+    let unsaid = |action: &&String| !doc.contains(&format!("`{action}`"));
+    let unsaid: Vec<&String> = actions.iter().filter(unsaid).collect();
+    assert_eq!(unsaid, Vec::<&String>::new(), "not in {LOGS}");
+}
+
+/// Every file of the program that is not a test.
+fn sources(dir: &Path) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() && name != "tests" {
+            all.extend(sources(&path));
+        } else if name.ends_with(".rs") && name != "tests.rs" {
+            all.push(path);
+        }
+    }
+    all
 }

@@ -1,6 +1,7 @@
 //! What an operator may ask of a node, as `http` sees it.
 
 use actix::{Addr, Handler, Message};
+use slog::{Logger, info};
 
 use super::admission::InFlight;
 use super::anti_entropy::{self, AntiEntropy, EntropyStatus};
@@ -23,6 +24,7 @@ use crate::dynamo::node_id::NodeId;
 use crate::dynamo::quorum::Fault;
 use crate::dynamo::ring::{Change, Ring};
 use crate::dynamo::version::State;
+use crate::logging::{LevelName, LogControl};
 use crate::wire::state::decode_state;
 
 /// The operators' side of a node; cheap to clone and to send to worker threads.
@@ -52,6 +54,10 @@ pub struct AdminHandle {
     pub surveyor: Addr<Surveyor>,
     /// Its part in changes of the ring.
     pub lifecycle: Addr<Lifecycle>,
+    /// Its log.
+    pub logs: LogControl,
+    /// For what operators change.
+    pub log: Logger,
 }
 
 impl AdminHandle {
@@ -153,6 +159,21 @@ impl AdminHandle {
     #[must_use]
     pub fn reads(&self) -> ReadTotals {
         self.reads.totals()
+    }
+
+    /// Sets the level of the log. That is told at whichever level tells more.
+    pub fn set_log_level(&self, level: LevelName) {
+        let tell = || {
+            info!(self.log, "the log level is set"; "event.action" => "log-level-set",
+                "quorate.log.level" => level.as_str());
+        };
+        if level.0 < self.logs.level() {
+            tell();
+            self.logs.set_level(level.0);
+        } else {
+            self.logs.set_level(level.0);
+            tell();
+        }
     }
 
     /// How another node does, as this one sees it; none for this node itself.

@@ -9,6 +9,7 @@ use actix::prelude::{Actor, Context, Handler, ResponseFuture};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::action_log::{Action, ActionLog};
 use super::background::Background;
 use super::read_coordinator::ReadCoordinator;
 use super::request::{Applied, Failure, Read, ReadAnswer, Write, WriteAnswer};
@@ -78,19 +79,20 @@ pub struct Admission {
     in_flight: InFlight,
     deadlines: Deadlines,
     background: Background,
+    actions: ActionLog,
     /// Distinguishes the requests that brought no `Idempotency-Key`: random, then counted up.
     next_request: u128,
 }
 
 impl Admission {
-    /// Admits requests to this worker, and tells background work how long they took; `salt` is
-    /// random.
+    /// Admits requests to this worker, tells background work how long they took, and the log what
+    /// became of them; `salt` is random.
     #[must_use]
     pub fn new(
         worker: Worker,
         in_flight: InFlight,
         deadlines: Deadlines,
-        background: Background,
+        (background, actions): (Background, ActionLog),
         salt: u128,
     ) -> Self {
         Self {
@@ -98,12 +100,16 @@ impl Admission {
             in_flight,
             deadlines,
             background,
+            actions,
             next_request: salt,
         }
     }
 
-    fn is_serving(&self) -> bool {
-        self.worker.view().ring.is_some()
+    fn take_place(&self) -> Result<Place, Failure> {
+        if self.worker.view().ring.is_none() {
+            return Err(Failure::NotServing);
+        }
+        self.in_flight.take().ok_or(Failure::Overloaded)
     }
 }
 
@@ -115,11 +121,10 @@ impl Handler<Read> for Admission {
     type Result = ResponseFuture<Result<ReadAnswer, Failure>>;
 
     fn handle(&mut self, read: Read, _ctx: &mut Self::Context) -> Self::Result {
-        if !self.is_serving() {
-            return refuse(Failure::NotServing);
-        }
-        let Some(place) = self.in_flight.take() else {
-            return refuse(Failure::Overloaded);
+        let action = self.actions.read(&read.key, read.options.trace);
+        let place = match self.take_place() {
+            Ok(place) => place,
+            Err(failure) => return refuse(action.as_ref(), Action::read_ends, failure),
         };
         let (reply, answer) = oneshot::channel();
         let (began, background) = (Instant::now(), self.background.clone());
@@ -130,6 +135,9 @@ impl Handler<Read> for Admission {
             if counts_as_served(&answer) {
                 background.read_answered(began.elapsed());
             }
+            if let Some(action) = action {
+                action.read_ends(&answer, began.elapsed());
+            }
             answer
         })
     }
@@ -139,11 +147,11 @@ impl Handler<Write> for Admission {
     type Result = ResponseFuture<Result<WriteAnswer, Failure>>;
 
     fn handle(&mut self, write: Write, _ctx: &mut Self::Context) -> Self::Result {
-        if !self.is_serving() {
-            return refuse(Failure::NotServing);
-        }
-        let Some(place) = self.in_flight.take() else {
-            return refuse(Failure::Overloaded);
+        let (kind, trace) = (write.kind, write.options.trace);
+        let action = self.actions.write(kind, &write.key, trace);
+        let place = match self.take_place() {
+            Ok(place) => place,
+            Err(failure) => return refuse(action.as_ref(), Action::write_ends, failure),
         };
         let (reply, answer) = oneshot::channel();
         let (began, background) = (Instant::now(), self.background.clone());
@@ -159,13 +167,24 @@ impl Handler<Write> for Admission {
             if counts_as_served(&answer) {
                 background.write_answered(began.elapsed());
             }
+            if let Some(action) = action {
+                action.write_ends(&answer, began.elapsed());
+            }
             answer
         })
     }
 }
 
-fn refuse<T: 'static>(failure: Failure) -> ResponseFuture<Result<T, Failure>> {
-    Box::pin(std::future::ready(Err(failure)))
+fn refuse<T: 'static>(
+    action: Option<&Action>,
+    ends: fn(&Action, &Result<T, Failure>, Duration),
+    failure: Failure,
+) -> ResponseFuture<Result<T, Failure>> {
+    let answer = Err(failure);
+    if let Some(action) = action {
+        ends(action, &answer, Duration::ZERO);
+    }
+    Box::pin(std::future::ready(answer))
 }
 
 /// The place is held until the answer, not until the last replica's word: what comes after the
@@ -202,8 +221,8 @@ mod tests {
             write: Duration::from_secs(4),
         };
         let worker = stage.worker.clone();
-        let background = background();
-        let door = Admission::new(worker, in_flight.clone(), deadlines, background, u128::MAX);
+        let means = (background(), ActionLog::off());
+        let door = Admission::new(worker, in_flight.clone(), deadlines, means, u128::MAX);
         (door.start(), in_flight)
     }
 

@@ -28,6 +28,7 @@ use crate::dynamo::version::{
     decide,
 };
 use crate::wire::state::encode_state;
+use crate::wire::trace::TraceId;
 
 /// Where a replica's answer goes. One that is kept back never comes, like that of a store whose
 /// disk hangs; a read's times out, as a silent peer's does.
@@ -250,7 +251,7 @@ pub(crate) fn options() -> Options {
     Options {
         quorum: None,
         strict: false,
-        correlation: "test".into(),
+        trace: TraceId::new("test").unwrap(),
     }
 }
 

@@ -171,6 +171,7 @@ impl FakeNode {
             epoch: self.view.load().epoch(),
             set: OwnerSet::Current,
             deadline: tokio::time::Instant::now() + PATIENCE,
+            trace: None,
         };
         let (key, state) = (key.clone(), encode_state(state));
         let written = self.store.send(ReplicaWrite { key, state, terms }).await;
@@ -233,6 +234,7 @@ impl FakeNode {
             ring_keeper: self.ring_keeper.clone(),
             lifecycle: self.lifecycle.clone(),
             surveyor: self.surveyor(),
+            log: quiet(),
         }
     }
 

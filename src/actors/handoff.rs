@@ -18,6 +18,7 @@ use slog::{Logger, debug, info, warn};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
+use super::action_log::nanos;
 use super::asking::AskError;
 use super::background::Background;
 use super::link::Link;
@@ -174,14 +175,16 @@ impl HandoffParts {
         // What is being cleared away of an earlier ownership is gone when the store answers, and
         // under this ring it clears no more.
         self.store.send(GetStatus).await.ok()?;
-        info!(self.log, "bringing partitions"; "epoch" => epoch, "partitions" => gains.len());
+        info!(self.log, "bringing partitions"; "event.action" => "move-begun",
+            "quorate.ring.epoch" => epoch, "quorate.partitions" => gains.len());
         let started = Instant::now();
         let brought = stream::iter(gains)
             .map(|partition| self.bring(&ring, Watch { partition, board }, slots))
             .buffer_unordered(usize::from(PARTITIONS));
         let complete = brought.all(std::future::ready).await;
-        info!(self.log, "partitions brought"; "epoch" => epoch, "complete" => complete,
-            "took_ms" => u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
+        info!(self.log, "partitions brought"; "event.action" => "move-ended",
+            "quorate.ring.epoch" => epoch, "quorate.complete" => complete,
+            "event.duration" => nanos(started.elapsed()));
         complete.then(|| ring.move_epoch())
     }
 
@@ -202,7 +205,8 @@ impl HandoffParts {
                 Err(error) => {
                     watch.waits_for(error.to_string());
                     debug!(self.log, "a partition waits";
-                        "partition" => watch.partition.number(), "error" => %error);
+                        "quorate.partition" => watch.partition.number(),
+                        "error.message" => %error);
                 }
             }
             sleep(RETRY_PAUSE).await;
@@ -266,8 +270,8 @@ impl HandoffParts {
                 Err(
                     error @ (TransferError::Asked(AskError::Link(_)) | TransferError::NotWhole(_)),
                 ) => {
-                    debug!(self.log, "an old owner does not count"; "peer" => %owner,
-                        "error" => %error);
+                    debug!(self.log, "an old owner does not count"; "quorate.peer" => %owner,
+                        "error.message" => %error);
                     silent.push(owner.to_string());
                 }
                 Err(other) => return Err(other),
@@ -325,11 +329,13 @@ impl HandoffParts {
         match flipping.ask(ring, owner, "/peer/v1/flip", &call).await {
             Ok(FlipReply::Flipped) => true,
             Ok(other) => {
-                warn!(self.log, "an old owner did not flip"; "peer" => %owner, "why" => ?other);
+                warn!(self.log, "an old owner did not flip"; "quorate.peer" => %owner,
+                    "error.message" => ?other);
                 false
             }
             Err(error) => {
-                debug!(self.log, "an old owner is silent"; "peer" => %owner, "error" => %error);
+                debug!(self.log, "an old owner is silent"; "quorate.peer" => %owner,
+                    "error.message" => %error);
                 false
             }
         }

@@ -13,6 +13,7 @@ use futures_util::future::join_all;
 use slog::{Logger, debug, info, warn};
 use tokio::time::Instant;
 
+use super::action_log::nanos;
 use super::background::{Background, Kind};
 use super::local_reader::LocalRecords;
 use super::replica::{ReplicaWrite, Terms};
@@ -143,8 +144,9 @@ impl HintKeeperParts {
             }
         };
         if handed_over > 0 {
-            info!(self.log, "hints handed over"; "peer" => %target, "hints" => handed_over,
-                "took_ms" => u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
+            info!(self.log, "hints handed over"; "event.action" => "hints-handed-over",
+                "quorate.peer" => %target, "quorate.hints.count" => handed_over,
+                "event.duration" => nanos(began.elapsed()));
         }
         pass
     }
@@ -163,7 +165,8 @@ impl HintKeeperParts {
                 Ok(true) => taken.push(hint),
                 Ok(false) => {}
                 Err(fault) => {
-                    debug!(self.log, "a hint was not taken"; "for" => %target, "fault" => ?fault);
+                    debug!(self.log, "a hint was not taken"; "quorate.owner" => %target,
+                        "quorate.fault" => ?fault);
                     failed = true;
                 }
             }
@@ -175,7 +178,7 @@ impl HintKeeperParts {
     async fn deliver_one(&self, view: &View, target: &NodeId, hint: &Hint) -> Result<bool, Fault> {
         let (key, state) = hint;
         if state.is_empty() {
-            warn!(self.log, "an unreadable hint is dropped"; "for" => %target);
+            warn!(self.log, "an unreadable hint is dropped"; "quorate.owner" => %target);
             return Ok(true);
         }
         let ring = view.ring.as_ref().ok_or(Fault::RingBehind)?;
@@ -199,6 +202,7 @@ impl HintKeeperParts {
             epoch: ring.epoch,
             set: OwnerSet::Current,
             deadline: Instant::now() + DELIVERY_TIME,
+            trace: None,
         };
         let sent = homes.into_iter().map(async |home: &NodeId| {
             let (key, state) = (key.clone(), state.clone());

@@ -260,11 +260,12 @@ impl Lifecycle {
                 self.start_transfers();
             }
             Effect::EnterState(state) => info!(self.parts.log, "state changed";
-                "event.action" => "state-changed", "quorate.state" => %state),
+                "event.action" => "state-changed", "service.state" => %state),
             Effect::Exit(refusal) => {
                 let why = refusal.to_string();
                 match self.parts.exit.try_send(refusal) {
-                    Ok(()) => error!(self.parts.log, "this node cannot take part"; "error" => why),
+                    Ok(()) => error!(self.parts.log, "this node cannot take part";
+                        "error.message" => why),
                     // Full means that an earlier reason is on its way.
                     Err(TrySendError::Full(_)) => {}
                     Err(TrySendError::Closed(_)) => {
@@ -312,7 +313,7 @@ impl Lifecycle {
                 let parts = self.parts.clone();
                 actix::spawn(async move { errands::install(&parts, ring).await });
             }
-            Err(why) => error!(self.parts.log, "no first ring"; "error" => ?why),
+            Err(why) => error!(self.parts.log, "no first ring"; "error.message" => ?why),
         }
     }
 
@@ -324,7 +325,7 @@ impl Lifecycle {
         };
         let ballot = Ballot::above(self.ballot.as_ref(), self.me.id.clone());
         self.ballot = Some(ballot.clone());
-        info!(self.parts.log, "proposing a change of the ring"; "quorate.epoch" => epoch);
+        info!(self.parts.log, "proposing a change of the ring"; "quorate.ring.epoch" => epoch);
         let parts = self.proposal_parts();
         actix::spawn(async move {
             me.do_send(Ended(propose(parts, ring, ballot, change).await));
@@ -399,7 +400,7 @@ impl Handler<Ended> for Lifecycle {
 
     fn handle(&mut self, Ended(end): Ended, ctx: &mut Self::Context) {
         if let Err(loss) = &end {
-            info!(self.parts.log, "the proposal did not win"; "reason" => %loss);
+            info!(self.parts.log, "the proposal did not win"; "error.message" => %loss);
         }
         if let Err(Loss::Outbid(by)) = &end {
             self.ballot = self.ballot.take().max(Some(by.clone()));

@@ -194,7 +194,7 @@ impl LocalRecords {
         let told = |why: &RecordError| {
             warn!(self.log, "a hint is damaged and counts as missing";
                 "quorate.partition" => key.hash().partition().number(),
-                "quorate.key_hash" => format!("{:016x}", key.hash().as_u64()),
+                "quorate.key.hash" => format!("{:016x}", key.hash().as_u64()),
                 "error.message" => why.to_string());
         };
         decode_record(record).inspect_err(told).ok()
@@ -241,7 +241,7 @@ impl LocalRecords {
         if self.damage.met(key) {
             warn!(self.log, "a record is damaged; the other owners are asked for it";
                 "quorate.partition" => key.hash().partition().number(),
-                "quorate.key_hash" => format!("{:016x}", key.hash().as_u64()),
+                "quorate.key.hash" => format!("{:016x}", key.hash().as_u64()),
                 "error.message" => why.to_string());
         }
     }

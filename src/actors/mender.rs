@@ -103,11 +103,12 @@ impl MenderParts {
             match self.mend(&key).await {
                 Ok(Mended::Whole) => {
                     board.done(&key, true);
-                    info!(self.log, "a damaged record is mended"; "quorate.key_hash" => hash);
+                    info!(self.log, "a damaged record is mended"; "event.action" => "mended",
+                        "quorate.key.hash" => hash);
                 }
                 Ok(Mended::NotOurs) => board.done(&key, false),
                 Err(why) => {
-                    debug!(self.log, "a damaged record waits"; "quorate.key_hash" => hash,
+                    debug!(self.log, "a damaged record waits"; "quorate.key.hash" => hash,
                         "error.message" => %why);
                     board.postpone(key);
                     sleep(RETRY_PAUSE).await;
@@ -141,6 +142,7 @@ impl MenderParts {
                 epoch: ring.epoch,
                 set: OwnerSet::Current,
                 deadline: Instant::now() + READ_TIME,
+                trace: None,
             },
         };
         let recovered = self
@@ -159,6 +161,7 @@ impl MenderParts {
             key: key.clone(),
             set: OwnerSet::Current,
             left: READ_TIME,
+            trace: None,
             action: Action::Read,
         };
         let batch = Batch {

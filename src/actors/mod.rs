@@ -1,5 +1,6 @@
 //! The actors: each owns one thing and moves data; what to do is decided in `dynamo`.
 
+pub mod action_log;
 pub mod admin_handle;
 pub mod admission;
 pub mod anti_entropy;
@@ -27,6 +28,7 @@ pub mod peer_handle;
 pub mod prober;
 pub mod proposal;
 pub mod pulling;
+pub mod pulse;
 pub mod read_coordinator;
 pub mod read_counts;
 pub mod readiness_keeper;

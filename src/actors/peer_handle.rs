@@ -1,8 +1,10 @@
 //! What other nodes may ask of this one, as `http` sees it.
 
 use actix::{Addr, Handler, Message};
+use slog::{Drain, Level, Logger, debug};
 use tokio::time::Instant;
 
+use super::action_log::KeyNames;
 use super::anti_entropy::AntiEntropy;
 use super::giver::{GiveDigest, GivePage, Giver};
 use super::lifecycle::{Found, Greet, Lifecycle};
@@ -49,6 +51,8 @@ pub struct PeerHandle {
     pub reaper: Addr<Reaper>,
     /// For what operators ask of all.
     pub surveyor: Addr<Surveyor>,
+    /// Tells, at the level debug, what is asked of this node for whose request.
+    pub log: Logger,
 }
 
 /// The actor that should answer is gone: the node is going down.
@@ -106,10 +110,15 @@ impl PeerHandle {
         let (now, view) = (Instant::now(), self.view.load());
         let mut results: Vec<Option<Result<Done, Fault>>> = Vec::with_capacity(batch.ops.len());
         let (mut ops, mut room) = (Vec::new(), Room::default());
+        let is_told = self.log.is_enabled(Level::Debug);
+        for op in batch.ops.iter().filter(|_| is_told) {
+            self.tell(op);
+        }
         for Op {
             key,
             set,
             left,
+            trace,
             action,
         } in batch.ops
         {
@@ -117,6 +126,7 @@ impl PeerHandle {
                 epoch: batch.epoch,
                 set,
                 deadline: now + left,
+                trace,
             };
             results.push(match action {
                 Action::Read if room.is_full() => Some(Err(Fault::Postponed)),
@@ -153,6 +163,19 @@ impl PeerHandle {
             results: results.collect(),
             epoch: self.view.load().epoch(),
         })
+    }
+
+    /// Work of the background is part of nobody's request.
+    fn tell(&self, op: &Op) {
+        let Some(trace) = &op.trace else { return };
+        let action = match &op.action {
+            Action::Read => "replica-read",
+            Action::Write(_) => "replica-write",
+            Action::Mint(_) => "replica-mint",
+        };
+        debug!(self.log, "a node asks its replica"; "event.action" => action,
+            "trace.id" => trace.as_str(),
+            "quorate.key.hash" => KeyNames::Hashed.show(&op.key));
     }
 
     /// The ring in force, encoded.
@@ -330,6 +353,7 @@ mod tests {
             key: key(name),
             set: OwnerSet::Current,
             left: Duration::from_secs(9),
+            trace: None,
             action: Action::Read,
         });
         let (epoch, ops) = (5, ops.to_vec());

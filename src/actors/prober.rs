@@ -75,14 +75,23 @@ impl Prober {
         for Change { node, before, now } in self.health.review() {
             let latency = self.health.of(&node).latency();
             let latency_ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
-            let facts = slog::o!("event.action" => "health-changed",
-                "quorate.member" => node.to_string(), "quorate.latency_ms" => latency_ms);
+            let facts = slog::o!("quorate.peer" => node.to_string(),
+                "quorate.latency_ms" => latency_ms);
             let log = self.log.new(facts);
             match (before, now) {
-                (_, Condition::Unreachable) => warn!(log, "a member does not answer"),
-                (Condition::Unreachable, _) => info!(log, "a member answers again"),
-                (_, Condition::Slow) => info!(log, "a member is slow and asked last"),
-                (_, Condition::Preferred) => info!(log, "a member is as fast as the others"),
+                (_, Condition::Unreachable) => {
+                    warn!(log, "a member does not answer"; "event.action" => "peer-down");
+                }
+                (Condition::Unreachable, _) => {
+                    info!(log, "a member answers again"; "event.action" => "peer-up");
+                }
+                (_, Condition::Slow) => {
+                    info!(log, "a member is slow and asked last"; "event.action" => "peer-slow");
+                }
+                (_, Condition::Preferred) => {
+                    info!(log, "a member is as fast as the others";
+                        "event.action" => "peer-preferred");
+                }
             }
         }
     }

@@ -48,8 +48,8 @@ pub async fn propose(
     let accepted = parts.predict(&mut proposer).await?;
     let (next, mine) = parts.accept(&mut proposer, accepted).await?;
     for (node, theirs) in proposer.dissent() {
-        error!(parts.log, "a member computes another ring"; "quorate.member" => %node,
-            "quorate.ring_hash" => %theirs);
+        error!(parts.log, "a member computes another ring"; "quorate.peer" => %node,
+            "quorate.ring.refused_hash" => %theirs);
     }
     let current = next.epoch;
     parts.make_known(&ring, next).await;
@@ -143,7 +143,8 @@ impl ProposalParts {
             .post(peer, path, body, None, PHASE_TIME)
             .await
             .map_err(|error| {
-                debug!(self.log, "no vote"; "quorate.member" => %member.id, "error" => %error);
+                debug!(self.log, "no vote"; "quorate.peer" => %member.id,
+                    "error.message" => %error);
                 Unreachable
             })?;
         rmp_serde::from_slice(&answer).or(Err(Unreachable))
@@ -159,7 +160,7 @@ impl ProposalParts {
             .filter(|m| next.member(&m.id).is_none());
         let members: Vec<Member> = next.members.iter().chain(gone).cloned().collect();
         if let Ok(Err(why)) = self.ring_keeper.send(InstallRing(next)).await {
-            error!(self.log, "the committed ring is not in force here"; "error" => %why);
+            error!(self.log, "the committed ring is not in force here"; "error.message" => %why);
         }
         let Ok(body) = body else { return };
         let told: FuturesUnordered<_> = members
@@ -180,6 +181,6 @@ impl ProposalParts {
             .filter(|answer| std::future::ready(answer.is_ok()))
             .count()
             .await;
-        debug!(self.log, "told the members of a ring"; "heard" => heard);
+        debug!(self.log, "told the members of a ring"; "quorate.ring.reachable" => heard);
     }
 }

@@ -155,6 +155,7 @@ impl Pulling {
             // Whoever pulls a partition may merge into it, as an owner or as one to be.
             set: OwnerSet::Current,
             deadline: Instant::now() + CALL_TIME,
+            trace: None,
         };
         let mut given = Vec::with_capacity(page.records.len());
         for (key, state) in page.records {

@@ -145,6 +145,7 @@ impl ReadCoordinator {
             epoch: self.view.epoch(),
             set: self.fallbacks.role(&node).unwrap_or(self.set),
             deadline: self.deadline,
+            trace: Some(self.log.trace()),
         };
         let sent = self.worker.replica(&node).read.send(ReplicaRead {
             key: self.key.clone(),
@@ -206,12 +207,14 @@ impl ReadCoordinator {
         let outcome = outcome.and_then(|reply| match reply {
             None => Ok(State::default()),
             Some(bytes) => decode_state(&bytes).map_err(|error| {
-                warn!(self.log.open(), "a state does not decode"; "peer" => %node, "error" => %error);
+                warn!(self.log.open(), "a state does not decode";
+                    "quorate.peer" => %node, "error.message" => %error);
                 Fault::Broken
             }),
         });
         if let Err(fault) = &outcome {
-            debug!(self.log.open(), "a replica did not answer"; "peer" => %node, "fault" => ?fault);
+            debug!(self.log.open(), "a replica did not answer";
+                "quorate.peer" => %node, "quorate.fault" => ?fault);
             self.call_in_place_of(node, *fault);
             self.ask_next(ctx);
         }

@@ -69,7 +69,8 @@ impl ReadinessKeeper {
             changed
         });
         if changed {
-            info!(self.parts.log, "readiness changed"; "quorate.readiness" => now.as_str());
+            info!(self.parts.log, "readiness changed";
+                "event.action" => "readiness-changed", "quorate.readiness" => now.as_str());
         }
     }
 

@@ -18,6 +18,7 @@ use futures_util::stream::{self, StreamExt};
 use slog::{Logger, debug, info};
 use tokio::time::{Instant, sleep};
 
+use super::action_log::nanos;
 use super::asking::AskError;
 use super::pulling::{Pulling, TransferError};
 use super::ring_keeper::{Discarded, KeeperError, Recovered, RingKeeper};
@@ -96,8 +97,8 @@ impl RecoveryParts {
             .await;
         if done > 0 {
             info!(self.log, "recovered partitions"; "quorate.partitions" => done,
-                "quorate.left" => attempted - done,
-                "took_ms" => u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
+                "quorate.partitions_left" => attempted - done,
+                "event.duration" => nanos(started.elapsed()));
         }
     }
 
@@ -106,7 +107,7 @@ impl RecoveryParts {
             Ok(done) => done,
             Err(error) => {
                 debug!(self.log, "a partition waits to be recovered";
-                    "quorate.partition" => partition.number(), "error" => %error);
+                    "quorate.partition" => partition.number(), "error.message" => %error);
                 false
             }
         }
@@ -131,8 +132,8 @@ impl RecoveryParts {
                 Err(
                     error @ (TransferError::Asked(AskError::Link(_)) | TransferError::NotWhole(_)),
                 ) => {
-                    debug!(self.log, "an owner does not count"; "peer" => %owner,
-                        "error" => %error);
+                    debug!(self.log, "an owner does not count"; "quorate.peer" => %owner,
+                        "error.message" => %error);
                 }
                 Err(other) => return Err(other),
             }

@@ -9,6 +9,7 @@ use crate::dynamo::key::Key;
 use crate::dynamo::quorum::Fault;
 use crate::dynamo::ring::OwnerSet;
 use crate::dynamo::version::{Context, Mint};
+use crate::wire::trace::TraceId;
 
 /// Under which ring a request is made, and until when its answer is of use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub struct Terms {
     pub set: OwnerSet,
     /// Travels between nodes as the time left.
     pub deadline: Instant,
+    /// The client's request that it is part of.
+    pub trace: Option<TraceId>,
 }
 
 /// Asks for the replica's state of a key.

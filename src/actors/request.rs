@@ -1,14 +1,13 @@
 //! What a client asks of the cluster, and what it is told: the contract between `http` and the
 //! coordinators.
 
-use std::sync::Arc;
-
 use actix::Message;
 use bytes::Bytes;
 
 use crate::dynamo::key::Key;
 use crate::dynamo::quorum::{Acks, Shortfall};
 use crate::dynamo::version::{Context, RequestId, State, WriteKind};
+use crate::wire::trace::TraceId;
 
 /// How one request wants to be served.
 #[derive(Debug, Clone)]
@@ -18,7 +17,7 @@ pub struct Options {
     /// Owners only, and fresh reads.
     pub strict: bool,
     /// Follows the request through every node and log line.
-    pub correlation: Arc<str>,
+    pub trace: TraceId,
 }
 
 /// A client's read.
@@ -102,19 +101,41 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Its stable name: the code that a client is told.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::AlreadyExists(..) => "already_exists",
+            Self::NotFound(..) => "not_found",
+            Self::TooManySiblings(..) => "too_many_siblings",
+            Self::RequestReused => "idempotency_key_reused",
+            Self::QuorumNotMet(..) => "quorum_not_met",
+            Self::DeadlineExceeded(_) => "deadline_exceeded",
+            Self::Overloaded => "overloaded",
+            Self::NotServing => "not_ready",
+            Self::StorageFull(_) => "storage_full",
+        }
+    }
+
     /// Whether it tells its client that nothing was done, and nothing ever will be.
     #[must_use]
     pub fn says_not_applied(&self) -> bool {
+        self.applied() == Applied::No
+    }
+
+    /// Whether the request may become visible all the same.
+    #[must_use]
+    pub fn applied(&self) -> Applied {
         match self {
+            Self::QuorumNotMet(_, applied)
+            | Self::DeadlineExceeded(applied)
+            | Self::StorageFull(applied) => *applied,
             Self::AlreadyExists(..)
             | Self::NotFound(..)
             | Self::TooManySiblings(..)
             | Self::RequestReused
             | Self::Overloaded
-            | Self::NotServing => true,
-            Self::QuorumNotMet(_, applied)
-            | Self::DeadlineExceeded(applied)
-            | Self::StorageFull(applied) => *applied == Applied::No,
+            | Self::NotServing => Applied::No,
         }
     }
 }

@@ -199,11 +199,12 @@ impl RingKeeper {
         view.ring = Some(ring.clone());
         self.publisher.publish(view);
         info!(self.log, "ring changed"; "event.action" => "ring-changed",
-            "quorate.epoch" => ring.epoch, "quorate.ring_hash" => %ring.hash(),
-            "quorate.members" => ring.members.len());
+            "quorate.ring.epoch" => ring.epoch, "quorate.ring.hash" => %ring.hash(),
+            "quorate.ring.members" => ring.members.len());
         if ring.members.len() < ring.replicas {
             warn!(self.log, "under-replicated: the ring has fewer members than a key has replicas";
-                "quorate.members" => ring.members.len(), "quorate.replicas" => ring.replicas);
+                "quorate.ring.members" => ring.members.len(),
+                "quorate.ring.replicas" => ring.replicas);
         }
         self.tell(&ring);
         ring.epoch
@@ -264,15 +265,15 @@ impl Handler<InstallRing> for RingKeeper {
     fn handle(&mut self, InstallRing(ring): InstallRing, _ctx: &mut Self::Context) -> Self::Result {
         if self.cluster.is_some_and(|own| own != ring.cluster) {
             error!(self.log, "a ring of another cluster was refused";
-                "quorate.cluster" => %ring.cluster, "quorate.epoch" => ring.epoch);
+                "quorate.cluster" => %ring.cluster, "quorate.ring.epoch" => ring.epoch);
             return ready(Err(KeeperError::OtherCluster));
         }
         if let Some(current) = &self.view().ring {
             if current.epoch == ring.epoch && current.hash() != ring.hash() {
                 let (ours, theirs) = (current.hash(), ring.hash());
                 error!(self.log, "two rings are said to be of one epoch; the other was refused";
-                    "quorate.epoch" => ring.epoch, "quorate.ring_hash" => %ours,
-                    "quorate.refused_hash" => %theirs);
+                    "quorate.ring.epoch" => ring.epoch, "quorate.ring.hash" => %ours,
+                    "quorate.ring.refused_hash" => %theirs);
                 return ready(Err(KeeperError::OtherRing { epoch: ring.epoch }));
             }
             if current.epoch >= ring.epoch {
@@ -351,18 +352,20 @@ impl Handler<Announced> for RingKeeper {
             member.addresses = announced.addresses.clone();
         }
         let storing = save(self.store.clone(), META_RING, encode_ring(&ring).ok());
-        let stored = storing.into_actor(self).map(move |stored, act: &mut Self, _| match stored {
-            Ok(()) => {
-                info!(act.log, "a member is reached elsewhere"; "quorate.member" => %announced.id,
-                    "quorate.peer" => &announced.addresses.peer);
-                let ring = Arc::new(ring);
-                view.ring = Some(ring.clone());
-                act.publisher.publish(view);
-                // Whoever proposes the next ring goes by these addresses, and hands them on.
-                act.tell(&ring);
-            }
-            Err(error) => warn!(act.log, "addresses not stored"; "error" => %error),
-        });
+        let stored = storing
+            .into_actor(self)
+            .map(move |stored, act: &mut Self, _| match stored {
+                Ok(()) => {
+                    info!(act.log, "a member is reached elsewhere"; "quorate.peer" => %announced.id,
+                    "quorate.address.peer" => &announced.addresses.peer);
+                    let ring = Arc::new(ring);
+                    view.ring = Some(ring.clone());
+                    act.publisher.publish(view);
+                    // Whoever proposes the next ring goes by these addresses, and hands them on.
+                    act.tell(&ring);
+                }
+                Err(error) => warn!(act.log, "addresses not stored"; "error.message" => %error),
+            });
         AtomicResponse::new(Box::pin(stored))
     }
 }

@@ -337,6 +337,7 @@ pub(crate) mod tests {
             epoch,
             set,
             deadline: Instant::now() + Duration::from_secs(2),
+            trace: None,
         }
     }
 

@@ -18,6 +18,7 @@ use super::request::Options;
 use super::ring_view::{RingView, View};
 use crate::dynamo::health::Hedge;
 use crate::dynamo::node_id::NodeId;
+use crate::wire::trace::TraceId;
 
 /// One read in this many asks every owner, so that repair sees every replica in time.
 const ASK_ALL_EVERY: u64 = 10;
@@ -199,7 +200,7 @@ impl Worker {
     pub fn request_log(&self, options: &Options) -> RequestLog {
         RequestLog {
             parent: self.0.log.clone(),
-            correlation: Arc::clone(&options.correlation),
+            trace: options.trace,
         }
     }
 }
@@ -208,14 +209,20 @@ impl Worker {
 #[derive(Debug, Clone)]
 pub struct RequestLog {
     parent: Logger,
-    correlation: Arc<str>,
+    trace: TraceId,
 }
 
 impl RequestLog {
     /// A logger that names the request in every line.
     pub fn open(&self) -> Logger {
-        let correlation = self.correlation.to_string();
-        self.parent.new(o!("trace.id" => correlation))
+        let trace = self.trace.as_str().to_owned();
+        self.parent.new(o!("trace.id" => trace))
+    }
+
+    /// The request's id.
+    #[must_use]
+    pub fn trace(&self) -> TraceId {
+        self.trace
     }
 }
 

@@ -190,7 +190,7 @@ impl WriteCoordinator {
         // A node that keeps silent must leave the next one its share of the time.
         let others = self.untried.len() + self.quorum.spare() + self.last_resort.len();
         let share = left / u32::try_from(others + 1).unwrap_or(u32::MAX);
-        let terms = minter.terms(ring.epoch, Instant::now() + share);
+        let terms = minter.terms(ring.epoch, Instant::now() + share, self.log.trace());
         let message = ReplicaMint {
             key: self.write.key.clone(),
             mint: self.as_mint(),
@@ -255,7 +255,8 @@ impl WriteCoordinator {
             Ok(MintReply::RequestReused) => self.fail(Failure::RequestReused, ctx),
             Err(fault) if fault.is_about_the_ring() && self.follow_ring() => self.plan_mint(ctx),
             Err(fault) => {
-                debug!(self.log.open(), "a mint failed"; "peer" => %minter.node, "fault" => ?fault);
+                debug!(self.log.open(), "a mint failed"; "quorate.peer" => %minter.node,
+                    "quorate.fault" => ?fault);
                 self.doubtful |= fault.may_have_applied();
                 let Some(ring) = self.view.ring.clone() else {
                     return self.fail(Failure::NotServing, ctx);
@@ -278,7 +279,8 @@ impl WriteCoordinator {
         match decode_state(state) {
             Ok(state) => self.fail(failure(state, acks), ctx),
             Err(error) => {
-                warn!(self.log.open(), "a minter's state does not decode"; "error" => %error);
+                warn!(self.log.open(), "a minter's state does not decode";
+                    "error.message" => %error);
                 self.fail_short(self.quorum.shortfall(), ctx);
             }
         }
@@ -316,7 +318,7 @@ impl WriteCoordinator {
         let message = ReplicaWrite {
             key: self.write.key.clone(),
             state: done.state.clone(),
-            terms: seat.terms(ring.epoch, deadline),
+            terms: seat.terms(ring.epoch, deadline, self.log.trace()),
         };
         let epoch = ring.epoch;
         let taken = self.worker.replica(&seat.node).write.send(message);
@@ -348,7 +350,7 @@ impl WriteCoordinator {
         }
         if let Err(fault) = outcome {
             debug!(self.log.open(), "a replica did not take a write";
-                "peer" => %seat.node, "fault" => ?fault);
+                "quorate.peer" => %seat.node, "quorate.fault" => ?fault);
             self.replace(seat, fault, ctx);
         } else {
             seat.record(&mut self.quorum, outcome);
@@ -419,7 +421,7 @@ impl WriteCoordinator {
         if siblings >= SIBLINGS_WARN && self.reply.is_some() {
             let hash = format!("{:016x}", self.write.key.hash().as_u64());
             warn!(self.log.open(), "a key has many siblings: its writers do not merge what they read";
-                "quorate.key_hash" => hash, "quorate.siblings" => siblings);
+                "quorate.key.hash" => hash, "quorate.siblings" => siblings);
         }
     }
 

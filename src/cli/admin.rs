@@ -37,11 +37,32 @@ impl AdminArgs {
         path: String,
         streams: &mut Streams<'_>,
     ) -> Result<Value, Failure> {
+        self.ask("GET", path, None, streams).await
+    }
+
+    /// The answer to a PUT of some JSON.
+    pub(super) async fn put(
+        &self,
+        path: String,
+        body: &Value,
+        streams: &mut Streams<'_>,
+    ) -> Result<Value, Failure> {
+        let body = body.to_string().into_bytes();
+        self.ask("PUT", path, Some(body), streams).await
+    }
+
+    async fn ask(
+        &self,
+        method: &'static str,
+        path: String,
+        body: Option<Vec<u8>>,
+        streams: &mut Streams<'_>,
+    ) -> Result<Value, Failure> {
         let request = Request {
-            method: "GET",
+            method,
             path,
             fields: self.authorization()?,
-            body: None,
+            body,
         };
         let answer = ask(&self.admin, self.timeout.timeout, &request, streams.chatter).await?;
         if !answer.is_success() {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::config::ConfigError;
 use crate::discovery::consul::agent::ConsulError;
+use crate::logging::LogError;
 use crate::node::NodeError;
 use crate::wire::clock::ClockError;
 
@@ -17,6 +18,9 @@ pub(super) enum Failure {
     /// The node's configuration is refused.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// There is nowhere to log to.
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// The node ended.
     #[error(transparent)]
     Node(#[from] NodeError),
@@ -143,6 +147,7 @@ impl Failure {
                 _ => 1,
             },
             Self::Node(_)
+            | Self::Log(_)
             | Self::Unreachable(_)
             | Self::Answer(_)
             | Self::File { .. }

@@ -13,6 +13,7 @@ mod endpoints;
 mod failure;
 mod get;
 mod lb;
+mod log_level;
 mod members;
 mod output;
 mod put;
@@ -73,6 +74,8 @@ enum Verb {
     /// Change who is a member: plan, commit, leave, replace, forget, and more
     #[command(subcommand)]
     Cluster(cluster::Verb),
+    /// Show or set how much a node logs
+    LogLevel(log_level::Args),
     /// Work with clocks
     #[command(subcommand)]
     Clock(clock::Verb),
@@ -127,6 +130,7 @@ fn perform(verb: Verb, streams: &mut Streams<'_>) -> Result<(), Failure> {
         Verb::Ring(args) => block_on(ring::run(args, streams)),
         Verb::Lb(lb::Verb::Render(args)) => block_on(lb::run(args, streams)),
         Verb::Cluster(verb) => block_on(cluster::run(verb, streams)),
+        Verb::LogLevel(args) => block_on(log_level::run(args, streams)),
         Verb::Clock(verb) => clock::run(&verb, streams),
         Verb::Bench(args) => block_on(bench::run(args, streams)),
         Verb::Verify(args) => block_on(verify::run(*args, streams)),

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use rustix::process::{Signal, getpid, kill_process};
-use slog::warn;
+use slog::{error, warn};
 
 use crate::config::{Config, Settings};
 use crate::{logging, node};
@@ -14,7 +14,7 @@ use super::output::Streams;
 /// Runs a node until it is told to end.
 pub(super) fn run(flags: Settings, streams: &mut Streams<'_>) -> Result<(), Failure> {
     let config = Config::load(flags)?;
-    let (log, lost) = logging::root(&config);
+    let (log, logs) = logging::start(&config)?;
     for notice in &config.notices {
         warn!(log, "{}", notice);
     }
@@ -23,15 +23,16 @@ pub(super) fn run(flags: Settings, streams: &mut Streams<'_>) -> Result<(), Fail
             .name("stdin".to_owned())
             .spawn(terminate_when_stdin_ends)?;
     }
-    actix::System::new().block_on(node::run(config, log))?;
-    if lost.count() > 0 {
-        writeln!(
-            streams.chatter,
-            "{} log lines could not be written",
-            lost.count()
-        )?;
+    let end = actix::System::new().block_on(node::run(config, log.clone(), logs.clone()));
+    if let Err(why) = &end {
+        error!(log, "the node ends"; "error.message" => %why);
     }
-    Ok(())
+    logs.flush();
+    let lost = logs.lost();
+    if lost > 0 {
+        writeln!(streams.chatter, "{lost} log lines could not be written")?;
+    }
+    Ok(end?)
 }
 
 /// A parent that dies cannot send a signal any more, but its end of a pipe closes: the node then

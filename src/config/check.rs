@@ -8,7 +8,10 @@ use crate::dynamo::ring::Addresses;
 use crate::limits::{HINT_BYTES, IN_FLIGHT, TOMBSTONE_GRACE_SECONDS};
 
 use super::address::{HostPort, NotHostPort};
-use super::{Config, ConfigError, Discovery, Founding, Listen, Notice, Settings, consul, secret};
+use super::{
+    Config, ConfigError, Discovery, Founding, Listen, LogFormat, Notice, Settings, YesNo, consul,
+    secret,
+};
 
 const DEFAULT_REPLICAS: u32 = 3;
 const DEFAULT_QUORUM: u32 = 2;
@@ -37,6 +40,10 @@ pub(super) fn check(settings: Settings) -> Result<Config, ConfigError> {
         }
     };
     let cluster_secret = cluster_secret(&settings, &listeners, &mut notices)?;
+    let log_format = settings.log_format.unwrap_or_default();
+    if log_format == LogFormat::Off && settings.log_file.is_none() {
+        return Err(ConfigError::NoLog);
+    }
     Ok(Config {
         name: name(settings.name)?,
         zone: zone(settings.zone)?,
@@ -74,7 +81,10 @@ pub(super) fn check(settings: Settings) -> Result<Config, ConfigError> {
         hint_bytes: settings.hint_bytes.unwrap_or(HINT_BYTES),
         auto_commit: settings.auto_commit.unwrap_or(true),
         log_level: settings.log_level.unwrap_or_default(),
-        log_format: settings.log_format.unwrap_or_default(),
+        log_format,
+        log_file: settings.log_file,
+        log_actions: settings.log_actions.is_none_or(YesNo::is_yes),
+        log_keys: settings.log_keys.is_some_and(YesNo::is_yes),
         exit_with_stdin: settings.exit_with_stdin,
         notices,
     })

@@ -35,6 +35,9 @@ pub enum ConfigError {
         /// What it says.
         what: &'static str,
     },
+    /// Lines would go nowhere.
+    #[error("--log-format off: without --log-file nothing would be logged at all")]
+    NoLog,
     /// Not a node name.
     #[error("--name {value:?}: a name is 1 to 63 of A-Z a-z 0-9 . _ -")]
     Name {

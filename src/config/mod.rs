@@ -20,7 +20,9 @@ pub(crate) use address::is_host_port;
 pub use consul::Consul;
 pub use error::{ConfigError, Notice};
 pub use secret::{MIN_SECRET_BYTES, Secret};
-pub use settings::{Discovery, Durability, LogFormat, LogLevel, Register, Settings, Storage};
+pub use settings::{
+    Discovery, Durability, LogFormat, LogLevel, Register, Settings, Storage, YesNo,
+};
 
 /// How long a write may stay in the cache under [`Durability::Interval`].
 pub const SYNC_INTERVAL: Duration = Duration::from_millis(200);
@@ -72,8 +74,14 @@ pub struct Config {
     pub auto_commit: bool,
     /// The least important lines that are logged.
     pub log_level: LogLevel,
-    /// How they are written.
+    /// How they are written to the console; off only where there is a file.
     pub log_format: LogFormat,
+    /// Where JSON lines are added as well.
+    pub log_file: Option<PathBuf>,
+    /// Whether every client's operation is a line.
+    pub log_actions: bool,
+    /// Whether lines show keys, and not only their hashes.
+    pub log_keys: bool,
     /// Whether the end of standard input asks the node to shut down; `cli::server` turns it into
     /// SIGTERM.
     pub exit_with_stdin: bool,

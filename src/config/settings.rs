@@ -123,9 +123,18 @@ pub struct Settings {
     /// The least important lines that are logged [default: info]
     #[arg(long, env = "QUORATE_LOG_LEVEL", value_enum)]
     pub log_level: Option<LogLevel>,
-    /// How they are written [default: auto]
+    /// How they are written to the console [default: auto]
     #[arg(long, env = "QUORATE_LOG_FORMAT", value_enum)]
     pub log_format: Option<LogFormat>,
+    /// A file that JSON lines are added to as well, never cut; opened again on SIGHUP
+    #[arg(long, env = "QUORATE_LOG_FILE", value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
+    /// Whether every client's operation is a line [default: yes]
+    #[arg(long, env = "QUORATE_LOG_ACTIONS", value_enum)]
+    pub log_actions: Option<YesNo>,
+    /// Whether lines show keys, and not only their hashes [default: no]
+    #[arg(long, env = "QUORATE_LOG_KEYS", value_enum)]
+    pub log_keys: Option<YesNo>,
     /// Shut down in good order when standard input ends
     #[arg(long, hide = true)]
     #[serde(skip)]
@@ -186,6 +195,9 @@ impl Settings {
             auto_commit: self.auto_commit.or(below.auto_commit),
             log_level: self.log_level.or(below.log_level),
             log_format: self.log_format.or(below.log_format),
+            log_file: self.log_file.or(below.log_file),
+            log_actions: self.log_actions.or(below.log_actions),
+            log_keys: self.log_keys.or(below.log_keys),
             exit_with_stdin: self.exit_with_stdin || below.exit_with_stdin,
         }
     }
@@ -238,7 +250,7 @@ pub enum Storage {
 }
 
 /// How important a log line must be to be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogLevel {
     /// Somebody has to act
@@ -254,7 +266,28 @@ pub enum LogLevel {
     Trace,
 }
 
-/// How log lines are written.
+/// Whether something is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum YesNo {
+    /// It is
+    Yes,
+    /// It is not
+    No,
+}
+
+impl YesNo {
+    /// Whether it is.
+    #[must_use]
+    pub fn is_yes(self) -> bool {
+        match self {
+            Self::Yes => true,
+            Self::No => false,
+        }
+    }
+}
+
+/// How log lines are written to the console.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
@@ -265,4 +298,6 @@ pub enum LogFormat {
     Json,
     /// For people, on standard error
     Text,
+    /// Not at all; only with --log-file
+    Off,
 }

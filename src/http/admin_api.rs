@@ -2,6 +2,7 @@
 
 mod background;
 mod cluster;
+mod log_level;
 mod merkle;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use crate::dynamo::node_id::NodeId;
 use crate::dynamo::ring::{Member, Ring};
 use crate::dynamo::version::{Actor, Body, Context, Sibling};
 use crate::limits::Limits;
+use crate::logging::LevelName;
 
 /// What the handlers of one worker need.
 #[derive(Clone)]
@@ -84,6 +86,12 @@ pub fn app(
             web::resource("/merkle")
                 .get(merkle::merkle)
                 .default_service(web::to(only_get)),
+        )
+        .service(
+            web::resource("/log-level")
+                .get(log_level::show)
+                .put(log_level::set)
+                .default_service(web::to(background::only_get_and_put)),
         )
         .service(
             web::resource("/background")
@@ -173,6 +181,7 @@ async fn status(api: Api) -> HttpResponse {
         "reaping": reaping,
         "reads": api.node.reads(),
         "background": background,
+        "log": {"level": LevelName(node.logs.level()).as_str(), "lost": node.logs.lost()},
         "limits": api.limits,
     }))
 }

@@ -66,6 +66,7 @@ codes! {
     FieldUnknown BAD_REQUEST "field_unknown",
     FieldRepeated BAD_REQUEST "field_repeated",
     FieldInvalid BAD_REQUEST "field_invalid",
+    LevelUnknown BAD_REQUEST "level_unknown",
     ValueRequired BAD_REQUEST "value_required",
     ValueTooLarge PAYLOAD_TOO_LARGE "value_too_large",
     ClockRequired BAD_REQUEST "clock_required",
@@ -175,6 +176,9 @@ pub enum ApiError {
     /// A field whose value is none.
     #[error("Invalid field: {0} must be a positive integer or null")]
     FieldInvalid(&'static str),
+    /// Not a level of the log.
+    #[error("A level is one of error, warn, info, debug, trace")]
+    LevelUnknown,
     /// A create or put without a value.
     #[error("No value specified")]
     ValueRequired,
@@ -274,6 +278,7 @@ impl ApiError {
             Self::FieldUnknown(_) => Code::FieldUnknown,
             Self::FieldRepeated(_) => Code::FieldRepeated,
             Self::FieldInvalid(_) => Code::FieldInvalid,
+            Self::LevelUnknown => Code::LevelUnknown,
             Self::ValueRequired => Code::ValueRequired,
             Self::ValueTooLarge => Code::ValueTooLarge,
             Self::ClockRequired => Code::ClockRequired,
@@ -292,6 +297,51 @@ impl ApiError {
             Self::NotStaged(_) => Code::NotStaged,
             Self::DataLossNotAccepted(..) => Code::DataLossNotAccepted,
             Self::NotAgreed(_) => Code::NotAgreed,
+        }
+    }
+
+    /// Whether it was refused before the cluster was asked: an operation that never began.
+    #[must_use]
+    pub fn is_about_the_request(&self) -> bool {
+        match self.code() {
+            Code::IdempotencyKeyReused
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::TooManySiblings
+            | Code::QuorumNotMet
+            | Code::DeadlineExceeded
+            | Code::Overloaded
+            | Code::NotReady
+            | Code::StorageFull
+            | Code::ChangeRefused
+            | Code::RingChanged
+            | Code::NotStaged
+            | Code::DataLossNotAccepted
+            | Code::NotAgreed => false,
+            Code::NoSuchResource
+            | Code::Unauthorized
+            | Code::MethodNotAllowed
+            | Code::KeyInvalid
+            | Code::KeyTooLong
+            | Code::ParameterUnknown
+            | Code::ParameterRepeated
+            | Code::ParameterInvalid
+            | Code::HeaderInvalid
+            | Code::ContentTypeUnsupported
+            | Code::ContentEncodingUnsupported
+            | Code::BodyTooLarge
+            | Code::BodyTimeout
+            | Code::BodyIncomplete
+            | Code::BodyInvalid
+            | Code::BodyTooDeep
+            | Code::FieldUnknown
+            | Code::FieldRepeated
+            | Code::FieldInvalid
+            | Code::LevelUnknown
+            | Code::ValueRequired
+            | Code::ValueTooLarge
+            | Code::ClockRequired
+            | Code::ClockInvalid => true,
         }
     }
 

@@ -1,7 +1,5 @@
 //! A client's request, taken in: all that its method does not decide.
 
-use std::sync::Arc;
-
 use actix_web::HttpMessage;
 use actix_web::HttpRequest;
 use actix_web::http::Method;
@@ -17,6 +15,7 @@ use crate::dynamo::key::Key;
 use crate::dynamo::version::{Context, RequestId, WriteKind};
 use crate::limits::Limits;
 use crate::wire::clock::ClockCodec;
+use crate::wire::trace::TraceId;
 
 /// What is known of a request once it has been read and its path, query and headers are in order.
 pub(super) struct Call {
@@ -25,7 +24,7 @@ pub(super) struct Call {
     query: Query,
     body: Bytes,
     idempotency: Option<u128>,
-    correlation: Arc<str>,
+    trace: TraceId,
 }
 
 /// The parts of a write that come from its body, or from the query.
@@ -56,7 +55,7 @@ impl Call {
             query: query::parse(request.uri().query(), in_query)?,
             body,
             idempotency: headers::idempotency_key(request.headers())?,
-            correlation: correlation.text(),
+            trace: correlation.trace(),
             request,
         })
     }
@@ -66,7 +65,7 @@ impl Call {
         Options {
             quorum: self.query.quorum,
             strict: self.query.strict,
-            correlation: self.correlation.clone(),
+            trace: self.trace,
         }
     }
 

@@ -7,13 +7,16 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::header::HeaderName;
 use actix_web::http::{Method, StatusCode};
-use actix_web::{App, Error, HttpRequest, HttpResponse, ResponseError, middleware, web};
+use actix_web::{
+    App, Error, HttpMessage, HttpRequest, HttpResponse, ResponseError, middleware, web,
+};
 use bytes::Bytes;
+use slog::{Logger, info};
 
 use super::api_error::{ApiError, Shown};
 use super::body;
 use super::call::{Asked, Call};
-use super::headers::{ACKS, acks_text, correlate};
+use super::headers::{ACKS, Correlation, acks_text, correlate};
 use super::key_path::key_of;
 use super::rendering::{Object, read_answer};
 use crate::actors::handle::{NodeHandle, Readiness};
@@ -36,6 +39,8 @@ pub struct ClientApi {
     pub node: NodeHandle,
     /// The bounds on what comes in.
     pub limits: Limits,
+    /// For requests that are refused before the cluster is asked.
+    pub log: Logger,
 }
 
 /// The application for one worker of the client listener.
@@ -123,11 +128,12 @@ async fn on_key(
     payload: web::Payload,
     api: web::Data<ClientApi>,
 ) -> Result<HttpResponse, ApiError> {
-    match *request.method() {
-        Method::GET | Method::HEAD => get(request, payload, api).await,
-        Method::PUT => put(request, payload, api).await,
-        Method::POST => post(request, payload, api).await,
-        Method::DELETE => delete(request, payload, api).await,
+    let again = request.clone();
+    let answer = match *request.method() {
+        Method::GET | Method::HEAD => get(request, payload, &api).await,
+        Method::PUT => put(request, payload, &api).await,
+        Method::POST => post(request, payload, &api).await,
+        Method::DELETE => delete(request, payload, &api).await,
         _ => {
             let refused = match key_of(request.uri().path()) {
                 Ok(_) => ApiError::MethodNotAllowed(KEY_METHODS),
@@ -135,13 +141,28 @@ async fn on_key(
             };
             refuse(&request, payload, &api.limits, refused).await
         }
+    };
+    answer.inspect_err(|error| tell(&api.log, &again, error))
+}
+
+/// Tells of a request that never became an operation; of those the coordinator tells.
+fn tell(log: &Logger, request: &HttpRequest, error: &ApiError) {
+    if error.is_about_the_request() {
+        let correlation = request.extensions().get::<Correlation>().cloned();
+        let correlation = correlation.unwrap_or_else(|| Correlation::of(request.headers()));
+        let trace = correlation.trace();
+        info!(log, "a request is refused"; "event.action" => "refused",
+            "event.outcome" => "failure", "error.code" => error.code().as_str(),
+            "trace.id" => trace.as_str(),
+            "http.request.method" => request.method().as_str(),
+            "http.response.status_code" => error.code().status().as_u16());
     }
 }
 
 async fn get(
     request: HttpRequest,
     payload: web::Payload,
-    api: web::Data<ClientApi>,
+    api: &ClientApi,
 ) -> Result<HttpResponse, ApiError> {
     let call = Call::receive(request, payload, &api.limits).await?;
     let clocks = api.clocks()?;
@@ -165,7 +186,7 @@ async fn get(
 async fn post(
     request: HttpRequest,
     payload: web::Payload,
-    api: web::Data<ClientApi>,
+    api: &ClientApi,
 ) -> Result<HttpResponse, ApiError> {
     let call = Call::receive(request, payload, &api.limits).await?;
     let asked = call.create(&api.limits)?;
@@ -177,7 +198,7 @@ async fn post(
 async fn put(
     request: HttpRequest,
     payload: web::Payload,
-    api: web::Data<ClientApi>,
+    api: &ClientApi,
 ) -> Result<HttpResponse, ApiError> {
     let call = Call::receive(request, payload, &api.limits).await?;
     let asked = call.put(&api.limits)?;
@@ -189,7 +210,7 @@ async fn put(
 async fn delete(
     request: HttpRequest,
     payload: web::Payload,
-    api: web::Data<ClientApi>,
+    api: &ClientApi,
 ) -> Result<HttpResponse, ApiError> {
     let call = Call::receive(request, payload, &api.limits).await?;
     let asked = call.delete(&api.limits)?;

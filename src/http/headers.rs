@@ -3,7 +3,6 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::pin::pin;
-use std::sync::Arc;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -16,6 +15,7 @@ use sha2::{Digest, Sha256};
 use super::api_error::ApiError;
 use crate::dynamo::quorum::Acks;
 use crate::dynamo::version::{RequestId, WriteKind};
+use crate::wire::trace::TraceId;
 
 /// Follows a request through nodes and logs: taken from the client if it is fit to be, else made.
 pub const CORRELATION_ID: &str = "x-correlation-id";
@@ -24,14 +24,13 @@ pub const ACKS: &str = "x-quorate-acks";
 /// Names a request, so that its retries do not count twice.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
-const CORRELATION_BYTES: usize = 64;
 const IDEMPOTENCY_BYTES: usize = 128;
 
 /// The id of the request at hand, as `correlate` leaves it in the request's extensions.
 #[derive(Debug, Clone)]
 pub struct Correlation {
     header: HeaderValue,
-    text: Arc<str>,
+    trace: TraceId,
 }
 
 impl Correlation {
@@ -45,10 +44,10 @@ impl Correlation {
         }
     }
 
-    /// The id as text.
+    /// The id, as it goes on to other nodes and into logs.
     #[must_use]
-    pub fn text(&self) -> Arc<str> {
-        self.text.clone()
+    pub fn trace(&self) -> TraceId {
+        self.trace
     }
 
     /// Puts the id on an answer.
@@ -57,12 +56,10 @@ impl Correlation {
     }
 
     fn taken(header: &HeaderValue) -> Option<Self> {
-        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-        let text = header.to_str().ok()?;
-        let fit = (1..=CORRELATION_BYTES).contains(&text.len()) && text.bytes().all(plain);
-        fit.then(|| Self {
+        let trace = TraceId::new(header.to_str().ok()?)?;
+        Some(Self {
             header: header.clone(),
-            text: text.into(),
+            trace,
         })
     }
 
@@ -71,7 +68,7 @@ impl Correlation {
         let number = RandomState::new().build_hasher().finish();
         Self {
             header: HeaderValue::from(number),
-            text: number.to_string().into(),
+            trace: TraceId::from(number),
         }
     }
 }
@@ -175,14 +172,15 @@ mod tests {
             ("a\"b", false),
         ] {
             let id = Correlation::of(&headers(&[(CORRELATION_ID, given)]));
-            assert_eq!(&*id.text() == given, taken, "{given}");
-            assert!(!id.text().is_empty());
-            assert_eq!(id.header.to_str().unwrap(), &*id.text);
+            let text = id.trace.as_str();
+            assert_eq!(text == given, taken, "{given}");
+            assert!(!text.is_empty());
+            assert_eq!(id.header.to_str().unwrap(), text);
         }
         let twice = headers(&[(CORRELATION_ID, "a"), (CORRELATION_ID, "b")]);
-        assert!(!["a", "b"].contains(&&*Correlation::of(&twice).text()));
+        assert!(!["a", "b"].contains(&Correlation::of(&twice).trace.as_str()));
         let none = HeaderMap::new();
-        assert_ne!(Correlation::of(&none).text(), Correlation::of(&none).text());
+        assert_ne!(Correlation::of(&none).trace, Correlation::of(&none).trace);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use actix::Actor;
 
-use super::shared::{Shared, random_u64};
+use super::shared::{Shared, named, random_u64};
+use crate::actors::action_log::ActionLog;
 use crate::actors::admission::{Admission, Deadlines, InFlight};
 use crate::actors::handle::NodeHandle;
 
@@ -11,6 +12,7 @@ use crate::actors::handle::NodeHandle;
 pub(super) struct Door {
     pub(super) shared: Shared,
     pub(super) in_flight: InFlight,
+    pub(super) logs_actions: bool,
     pub(super) deadlines: Deadlines,
 }
 
@@ -19,8 +21,13 @@ impl Door {
         let shared = &self.shared;
         let worker = shared.worker("coordinator");
         let salt = u128::from(random_u64()) << 64 | u128::from(random_u64());
-        let (in_flight, background) = (self.in_flight.clone(), shared.background.clone());
-        let door = Admission::new(worker, in_flight, self.deadlines, background, salt).start();
+        let actions = if self.logs_actions {
+            ActionLog::new(named(&shared.log, "coordinator"), shared.keys)
+        } else {
+            ActionLog::off()
+        };
+        let (in_flight, means) = (self.in_flight.clone(), (shared.background.clone(), actions));
+        let door = Admission::new(worker, in_flight, self.deadlines, means, salt).start();
         let (read, write) = (door.clone().recipient(), door.recipient());
         NodeHandle::new(read, write, shared.clocks.clone(), shared.is_ready.clone())
     }

@@ -9,6 +9,7 @@ use slog::{Logger, o};
 use tokio::sync::{mpsc, watch};
 
 use super::discovery;
+use crate::actors::action_log::KeyNames;
 use crate::actors::anti_entropy::{AntiEntropy, EntropyParts, ROUND};
 use crate::actors::background::Background;
 use crate::actors::giver::Giver;
@@ -24,6 +25,7 @@ use crate::actors::mender::{Mender, MenderParts};
 use crate::actors::peer::{Peer, PeerParts};
 use crate::actors::prober::Prober;
 use crate::actors::pulling::Pulling;
+use crate::actors::pulse::{Pulse, PulseParts};
 use crate::actors::read_counts::ReadCounts;
 use crate::actors::readiness_keeper::{ReadinessKeeper, ReadinessParts};
 use crate::actors::reaper::{Reaper, ReaperParts, SWEEPS};
@@ -37,6 +39,7 @@ use crate::actors::worker::{Means, Quorums, Worker};
 use crate::config::Config;
 use crate::dynamo::membership::lifecycle::{Me, Refusal};
 use crate::dynamo::node_id::NodeId;
+use crate::logging::LogControl;
 use crate::wire::clock::ClockCodec;
 use crate::wire::proof::PeerProof;
 
@@ -56,6 +59,9 @@ pub(super) struct Shared {
     pub(super) is_ready: watch::Receiver<Readiness>,
     pub(super) proof: PeerProof,
     pub(super) log: Logger,
+    pub(super) logs: LogControl,
+    /// How log lines name keys.
+    pub(super) keys: KeyNames,
 }
 
 /// What only the lifecycle gets: who this node is, what it remembers, where its state goes, and
@@ -190,11 +196,12 @@ impl Shared {
         Worker::new(view, self.quorums, means, Box::new(connect), log)
     }
 
-    /// Those that nobody asks for anything.
-    pub(super) fn start_menders(&self, thread: &Arbiter) {
+    /// What nobody asks anything.
+    pub(super) fn start_unasked(&self, thread: &Arbiter) {
         self.start_recovery(thread);
         self.start_hint_keeper(thread);
         self.start_mender(thread);
+        self.start_pulse(thread);
     }
 
     fn start_hint_keeper(&self, thread: &Arbiter) {
@@ -221,6 +228,22 @@ impl Shared {
                 quorums: shared.quorums,
                 background: shared.background,
                 log: named(&shared.log, "mender"),
+            })
+        });
+    }
+
+    fn start_pulse(&self, thread: &Arbiter) {
+        let shared = self.clone();
+        Pulse::start_in_arbiter(&thread.handle(), move |_| {
+            Pulse::new(PulseParts {
+                view: shared.view,
+                life: shared.life,
+                health: shared.health,
+                store: shared.store,
+                records: shared.records,
+                logs: shared.logs,
+                keys: shared.keys,
+                log: named(&shared.log, "pulse"),
             })
         });
     }

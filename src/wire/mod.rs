@@ -11,5 +11,6 @@ pub mod reaping;
 pub mod record;
 pub mod ring;
 pub mod state;
+pub mod trace;
 pub mod transfer;
 pub mod transfers;

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::state::{StateError, decode_state, encode_state};
+use super::trace::TraceId;
 use crate::dynamo::key::Key;
 use crate::dynamo::quorum::Fault;
 use crate::dynamo::ring::{MemberNumber, OwnerSet};
@@ -38,6 +39,8 @@ pub struct Op {
     pub set: OwnerSet,
     /// The answer is of no use after this.
     pub left: Duration,
+    /// The request that it is part of.
+    pub trace: Option<TraceId>,
     /// What to do.
     pub action: Action,
 }
@@ -150,6 +153,8 @@ struct OpDto<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     stands_for: Option<u16>,
     left_ms: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    trace: Option<&'a str>,
     #[serde(default, with = "serde_bytes", skip_serializing_if = "Option::is_none")]
     state: Option<&'a [u8]>,
     #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
@@ -273,6 +278,7 @@ impl Op {
                 OwnerSet::Fallback(MemberNumber(place)) => Some(place),
             },
             left_ms: u64::try_from(self.left.as_millis()).unwrap_or(u64::MAX),
+            trace: self.trace.as_ref().map(TraceId::as_str),
             state,
             mint,
         }
@@ -295,6 +301,7 @@ impl Op {
             key,
             set,
             left: Duration::from_millis(dto.left_ms),
+            trace: dto.trace.and_then(TraceId::new),
             action,
         })
     }

@@ -100,6 +100,7 @@ async fn serve(
         client_api::app(ClientApi {
             node: NodeHandle::new(read.clone(), write.clone(), clocks, readiness),
             limits: for_apps.clone(),
+            log: slog::Logger::root(slog::Discard, slog::o!()),
         })
     };
     let server = Server::build().workers(1).disable_signals();

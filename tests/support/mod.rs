@@ -29,6 +29,7 @@ use tempfile::TempDir;
 pub mod balancer;
 pub mod consul;
 pub mod http;
+pub mod lines;
 pub mod load;
 pub mod netns;
 pub mod process;

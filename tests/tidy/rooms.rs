@@ -61,13 +61,16 @@ const ROOMS: &[Room] = &[
             "discovery",
             "limits",
             "clock",
+            "logging",
             "metrics",
         ],
         never: &["actix_web", "fjall"],
     },
     Room {
         name: "http",
-        may: &["dynamo", "wire", "actors", "limits", "clock", "metrics"],
+        may: &[
+            "dynamo", "wire", "actors", "limits", "clock", "logging", "metrics",
+        ],
         never: &["fjall"],
     },
     Room {
@@ -77,7 +80,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: "logging",
-        may: &["config", "clock"],
+        may: &["config", "clock", "limits"],
         never: &ASYNC,
     },
     Room {

@@ -164,6 +164,7 @@ async fn answer_sync(
         epoch: call.epoch,
         set: OwnerSet::Current,
         deadline: Instant::now() + STORE_TIME,
+        trace: None,
     };
     let mut given = Vec::with_capacity(call.records.len());
     for (key, state) in call.records {

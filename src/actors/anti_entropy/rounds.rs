@@ -137,7 +137,7 @@ impl Look<'_> {
     async fn look(mut self, now: Duration, roots: &[Option<Digest>]) {
         if let Err(error) = self.look_at_roots(now, roots).await {
             debug!(self.parts.log, "a comparison ended early"; "quorate.peer" => %self.peer,
-                "error" => %error);
+                "error.message" => %error);
         }
     }
 
@@ -227,7 +227,8 @@ impl Look<'_> {
             rest = self.exchange_states(rest).await?;
         }
         info!(self.parts.log, "brought owners into agreement"; "quorate.peer" => %self.peer,
-            "quorate.partition" => partition.number(), "quorate.keys" => differing.len());
+            "event.action" => "repair", "quorate.partition" => partition.number(),
+            "quorate.keys.count" => differing.len());
         Ok(())
     }
 
@@ -266,6 +267,7 @@ impl Look<'_> {
             epoch: self.ring.epoch,
             set: OwnerSet::Current,
             deadline: Instant::now() + CALL_TIME,
+            trace: None,
         }
     }
 

@@ -56,6 +56,7 @@ impl Scene {
             epoch: 5,
             set: OwnerSet::Fallback(MemberNumber(number.try_into().unwrap())),
             deadline: Instant::now() + PATIENCE,
+            trace: None,
         };
         let (key, state) = (key("k"), encode_state(state));
         let kept = self

@@ -45,11 +45,11 @@ impl Lifecycle {
                     Ok(HelloReply::Refused(why)) => me.do_send(Happened(Event::Refused(why))),
                     Err(LinkError::Refused { message, .. }) => {
                         warn!(log, "a node does not talk to this one";
-                            "quorate.peer" => address, "error" => message);
+                            "quorate.address.peer" => address, "error.message" => message);
                     }
                     Err(error) => {
-                        debug!(log, "no answer to a hello"; "quorate.peer" => address,
-                            "error" => %error);
+                        debug!(log, "no answer to a hello";
+                            "quorate.address.peer" => address, "error.message" => %error);
                     }
                 }
             });
@@ -67,8 +67,8 @@ impl Lifecycle {
             let ring = answer.and_then(|bytes| decode_ring(&bytes).or(Err(LinkError::Broken)));
             match ring {
                 Ok(ring) => install(&parts, ring).await,
-                Err(error) => debug!(parts.log, "no ring came"; "quorate.peer" => peer,
-                    "error" => %error),
+                Err(error) => debug!(parts.log, "no ring came"; "quorate.address.peer" => peer,
+                    "error.message" => %error),
             }
         });
     }
@@ -107,8 +107,8 @@ fn understood<T: serde::de::DeserializeOwned>(
 
 pub(super) async fn install(parts: &LifecycleParts, ring: Ring) {
     match parts.ring_keeper.send(InstallRing(ring)).await {
-        Ok(Ok(epoch)) => debug!(parts.log, "a ring is in force"; "quorate.epoch" => epoch),
-        Ok(Err(why)) => warn!(parts.log, "a ring was refused"; "error" => %why),
+        Ok(Ok(epoch)) => debug!(parts.log, "a ring is in force"; "quorate.ring.epoch" => epoch),
+        Ok(Err(why)) => warn!(parts.log, "a ring was refused"; "error.message" => %why),
         Err(_closed) => debug!(parts.log, "the ring keeper is gone"),
     }
 }

@@ -31,7 +31,8 @@ impl PeerParts {
         match self.send(id, batch, deadline, attempt).await {
             Ok(results) => results,
             Err(error) => {
-                debug!(self.log, "a batch failed"; "peer" => %id, "error" => %error);
+                debug!(self.log, "a batch failed"; "quorate.peer" => %id,
+                    "error.message" => %error);
                 vec![Err(Fault::from(&error)); batch.ops.len()]
             }
         }
@@ -58,7 +59,8 @@ impl PeerParts {
         if reply.epoch > batch.epoch
             && let Err(error) = self.fetch_ring(id, deadline).await
         {
-            debug!(self.log, "a newer ring was not fetched"; "peer" => %id, "error" => %error);
+            debug!(self.log, "a newer ring was not fetched"; "quorate.peer" => %id,
+                "error.message" => %error);
         }
         let behind = |result: &Result<Done, Fault>| matches!(result, Err(Fault::RingBehind));
         if !reply.results.iter().any(behind) || !self.push_ring(id, deadline).await {
@@ -99,7 +101,8 @@ impl PeerParts {
         match self.ring_keeper.send(InstallRing(ring)).await {
             Ok(Ok(_epoch)) => Ok(()),
             Ok(Err(refused)) => {
-                debug!(self.log, "a peer's ring was refused"; "peer" => %id, "why" => ?refused);
+                debug!(self.log, "a peer's ring was refused"; "quorate.peer" => %id,
+                    "error.message" => ?refused);
                 Ok(())
             }
             Err(_closed) => Err(LinkError::Broken),
@@ -115,7 +118,8 @@ impl PeerParts {
         let deadline = deadline.min(Instant::now() + RING_TIME);
         let pushed = self.post(id, "/peer/v1/ring", body, deadline).await;
         if let Err(error) = &pushed {
-            debug!(self.log, "a ring was not taken"; "peer" => %id, "error" => %error);
+            debug!(self.log, "a ring was not taken"; "quorate.peer" => %id,
+                "error.message" => %error);
         }
         pushed.is_ok()
     }

@@ -123,6 +123,7 @@ impl Lane {
                 key,
                 set: terms.set,
                 left: terms.deadline.saturating_duration_since(now),
+                trace: terms.trace,
                 action,
             });
             let reply = Some(reply);

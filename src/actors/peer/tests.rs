@@ -101,6 +101,7 @@ fn terms(time: Duration) -> Terms {
         epoch: 5,
         set: OwnerSet::Current,
         deadline: Instant::now() + time,
+        trace: None,
     }
 }
 

@@ -57,6 +57,7 @@ impl ReadCoordinator {
             epoch: self.view.epoch(),
             set: self.set,
             deadline: self.deadline,
+            trace: Some(self.log.trace()),
         };
         let key = self.key.clone();
         let message = ReplicaWrite { key, state, terms };
@@ -118,7 +119,8 @@ impl ReadCoordinator {
                 self.worker.counts().count(Counted::RepairDropped);
                 continue;
             }
-            debug!(self.log.open(), "repairing a replica that was behind"; "peer" => %node);
+            debug!(self.log.open(), "repairing a replica that was behind";
+                "event.action" => "read-repair", "quorate.peer" => %node);
             self.worker.counts().count(Counted::Repair);
             actix::spawn(self.repair(node, state.clone()));
         }
@@ -127,6 +129,7 @@ impl ReadCoordinator {
     fn repair(&self, node: NodeId, state: Bytes) -> impl Future<Output = ()> + use<> {
         let (worker, key) = (self.worker.clone(), self.key.clone());
         let (epoch, set) = (self.view.epoch(), self.set);
+        let trace = Some(self.log.trace());
         async move {
             let bytes = u64::try_from(state.len()).unwrap_or(u64::MAX);
             worker.background().turn(Kind::Repair, bytes).await;
@@ -135,6 +138,7 @@ impl ReadCoordinator {
                 epoch,
                 set,
                 deadline,
+                trace,
             };
             let write = worker.replica(&node).write;
             write.do_send(ReplicaWrite { key, state, terms });

@@ -80,7 +80,7 @@ impl Sweeps {
             for partition in Partition::all().filter(owned) {
                 if let Err(why) = self.sweep_one(&view, &ring, partition, steady).await {
                     debug!(self.parts.log, "tombstones stay for now";
-                        "quorate.partition" => partition.number(), "error" => %why);
+                        "quorate.partition" => partition.number(), "error.message" => %why);
                     *blocked.entry(why.shown()).or_default() += 1;
                 }
             }
@@ -188,15 +188,15 @@ impl Sweeps {
         for owner in owners.iter().filter(|id| **id != me) {
             let reply: ReapReply = self.parts.ask(ring, owner, "/peer/v1/reap", &call).await?;
             debug!(self.parts.log, "an owner forgot deletes"; "quorate.peer" => %owner,
-                "quorate.keys" => reply.gone);
+                "quorate.keys.count" => reply.gone);
         }
         let gone = self.parts.store.send(Reap(due)).await;
         let gone = gone.or(Err(SweepError::Store(Fault::Broken)))?;
         let gone = gone.map_err(SweepError::Store)?;
         self.reaped += gone;
         self.candidates.forget(partition);
-        info!(self.parts.log, "forgot deletes that nobody needs";
-            "quorate.partition" => partition.number(), "quorate.keys" => gone);
+        info!(self.parts.log, "forgot deletes that nobody needs"; "event.action" => "reaped",
+            "quorate.partition" => partition.number(), "quorate.keys.count" => gone);
         Ok(())
     }
 }
@@ -232,6 +232,7 @@ impl ReaperParts {
             epoch: ring.epoch,
             set: OwnerSet::Current,
             deadline: Instant::now() + CALL_TIME,
+            trace: None,
         };
         merging.merge(given, terms).await.map(|_| ())
     }

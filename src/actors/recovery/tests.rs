@@ -64,6 +64,7 @@ fn reads(records: &LocalRecords, node: &FakeNode, name: &str) -> Result<bool, Fa
         epoch: node.view.load().epoch(),
         set: OwnerSet::Current,
         deadline: Instant::now() + PAUSE,
+        trace: None,
     };
     let key = key(name);
     let read = records.read(&node.view.load(), &ReplicaRead { key, terms });
@@ -134,6 +135,7 @@ async fn p7_what_only_an_older_store_still_holds_is_discarded() {
             epoch: a.view.load().epoch(),
             set: OwnerSet::Fallback(MemberNumber(2)),
             deadline: Instant::now() + Duration::from_secs(1),
+            trace: None,
         },
     };
     a.store.send(hint.clone()).await.unwrap().unwrap();

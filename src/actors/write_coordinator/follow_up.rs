@@ -62,13 +62,19 @@ impl Left {
     async fn leave_one(self, owner: NodeId, keepers: Vec<NodeId>) {
         for keeper in keepers {
             match self.ask(&keeper, &owner).await {
-                Ok(()) => return,
+                Ok(()) => {
+                    debug!(self.log.open(), "a hint is kept for an owner that missed a write";
+                        "event.action" => "hint", "quorate.peer" => %keeper,
+                        "quorate.owner" => %owner);
+                    return;
+                }
                 Err(fault) => debug!(self.log.open(), "a hint was not taken";
-                    "peer" => %keeper, "for" => %owner, "fault" => ?fault),
+                    "quorate.peer" => %keeper, "quorate.owner" => %owner,
+                    "quorate.fault" => ?fault),
             }
         }
         warn!(self.log.open(), "nobody keeps a hint for an owner that missed a write";
-            "peer" => %owner);
+            "quorate.owner" => %owner);
     }
 
     async fn ask(&self, keeper: &NodeId, owner: &NodeId) -> Result<(), Fault> {
@@ -82,7 +88,7 @@ impl Left {
         let hint = ReplicaWrite {
             key: self.key.clone(),
             state: self.state.clone(),
-            terms: place.terms(view.epoch(), Instant::now() + HINT_TIME),
+            terms: place.terms(view.epoch(), Instant::now() + HINT_TIME, self.log.trace()),
         };
         let deadline = hint.terms.deadline;
         let taken = self.worker.replica(keeper).write.send(hint);

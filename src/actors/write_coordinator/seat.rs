@@ -7,6 +7,7 @@ use crate::actors::replica::Terms;
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::quorum::{Decision, Fault, WriteQuorum};
 use crate::dynamo::ring::{MemberNumber, OwnerSet, Ring};
+use crate::wire::trace::TraceId;
 
 /// A node in a slot.
 #[derive(Debug, Clone)]
@@ -38,7 +39,7 @@ impl Seat {
             .map_or(&self.node, |(owner, _)| owner)
     }
 
-    pub(super) fn terms(&self, epoch: u64, deadline: Instant) -> Terms {
+    pub(super) fn terms(&self, epoch: u64, deadline: Instant, trace: TraceId) -> Terms {
         let set = match self.stands_for {
             None => OwnerSet::Current,
             Some((_, number)) => OwnerSet::Fallback(number),
@@ -47,6 +48,7 @@ impl Seat {
             epoch,
             set,
             deadline,
+            trace: Some(trace),
         }
     }
 

@@ -176,12 +176,14 @@ fn address(port: u16) -> String {
 }
 
 /// What fits a development node unless its user says otherwise, by variable or by flag.
-fn defaults(nodes: usize) -> [(&'static str, String); 2] {
+fn defaults(nodes: usize) -> [(&'static str, String); 3] {
     let cores = available_parallelism().map_or(1, usize::from);
     let workers = (cores / nodes.max(1)).max(1);
     [
         ("QUORATE_WORKERS", workers.to_string()),
         ("QUORATE_LOG_FORMAT", "text".to_owned()),
+        // Nobody puts these logs away, and a benchmark would fill the disk.
+        ("QUORATE_LOG_ACTIONS", "no".to_owned()),
     ]
 }
 

@@ -10,12 +10,13 @@ use bytes::Bytes;
 use super::*;
 use crate::actors::admission::InFlight;
 use crate::actors::background::tests::background;
-use crate::actors::fake::{key, state};
+use crate::actors::fake::{key, quiet, state};
 use crate::actors::fake_node::{FakeNode, PATIENCE, ring_of};
 use crate::actors::health::HealthBoard;
 use crate::actors::life_view::LifePublisher;
 use crate::actors::read_counts::ReadCounts;
 use crate::actors::ring_view::tests::id;
+use crate::logging::LogControl;
 
 const MEMBERS: [(&str, &str); 4] = [("a", "a:1"), ("b", "b:1"), ("c", "c:1"), ("d", "d:1")];
 
@@ -39,6 +40,8 @@ async fn api(token: Option<&[u8]>) -> (FakeNode, AdminApi) {
         reaper: node.reaper(PATIENCE).start(),
         surveyor: node.surveyor(),
         lifecycle: node.lifecycle(),
+        logs: LogControl::nowhere(),
+        log: quiet(),
     };
     let api = AdminApi {
         node: handle,
@@ -73,6 +76,36 @@ fn has_all(value: &Value, names: &[&str]) {
 }
 
 #[actix::test]
+async fn the_log_level_is_shown_and_set() {
+    let (_node, api) = api(None).await;
+    let logs = api.node.logs.clone();
+    let app = init_service(app(api)).await;
+    let put = |body: &'static str| {
+        let request = TestRequest::put().uri("/log-level").set_payload(body);
+        request.insert_header(("content-type", "application/json"))
+    };
+    let rows = [
+        ("{\"level\":\"debug\"}", 200, "debug"),
+        ("{\"level\":\"error\"}", 200, "error"),
+        ("{\"level\":\"loud\"}", 400, "error"),
+        ("{\"level\":\"info\",\"for\":1}", 400, "error"),
+        ("{\"level\":7}", 400, "error"),
+        ("debug", 400, "error"),
+    ];
+    for (body, status, then) in rows {
+        let answer = call_service(&app, put(body).to_request()).await;
+        assert_eq!(answer.status().as_u16(), status, "{body}");
+        assert_eq!(LevelName(logs.level()).as_str(), then, "{body}");
+    }
+    let answer = call_service(&app, TestRequest::get().uri("/log-level").to_request()).await;
+    let shown: Value = read_body_json(answer).await;
+    assert_eq!(shown, json!({"level": "error"}));
+    let wrong = TestRequest::delete().uri("/log-level").to_request();
+    let answer = call_service(&app, wrong).await;
+    assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
+}
+
+#[actix::test]
 async fn the_status_shows_the_node_its_ring_its_members_and_its_bounds() {
     let (_node, api) = api(None).await;
     let status = get(api, "/status").await;
@@ -88,6 +121,7 @@ async fn the_status_shows_the_node_its_ring_its_members_and_its_bounds() {
         "keys",
         "bytes",
         "reads",
+        "log",
         "limits",
     ];
     has_all(&status, &named);

@@ -20,6 +20,7 @@ fn op(action: Action, set: OwnerSet) -> Op {
         key,
         set,
         left: Duration::from_millis(1500),
+        trace: None,
         action,
     }
 }
@@ -126,6 +127,20 @@ fn the_format_on_the_wire_is_frozen() {
     let golden = include_str!("../../../tests/golden/batch-fallback-v1.hex").trim();
     let action = Action::Write(Bytes::from_static(b"state"));
     let ops = vec![op(action, OwnerSet::Fallback(MemberNumber(3)))];
+    is_frozen(golden, &Batch { epoch: 12, ops });
+}
+
+/// Nodes of a version without it pass it over, as they do with any field that they do not know.
+#[test]
+fn a_batch_names_the_requests_that_its_operations_are_part_of() {
+    let trace = TraceId::new("cart-42._Z");
+    assert!(trace.is_some());
+    let traced = Op {
+        trace,
+        ..op(Action::Read, OwnerSet::Current)
+    };
+    let ops = vec![traced, op(Action::Read, OwnerSet::Current)];
+    let golden = include_str!("../../../tests/golden/batch-trace-v1.hex").trim();
     is_frozen(golden, &Batch { epoch: 12, ops });
 }
 

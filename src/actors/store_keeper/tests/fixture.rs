@@ -198,6 +198,7 @@ pub(super) fn terms() -> Terms {
         epoch: 5,
         set: OwnerSet::Current,
         deadline: Instant::now() + Duration::from_secs(4),
+        trace: None,
     }
 }
 

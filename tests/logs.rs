@@ -1,0 +1,284 @@
+//! The log lines of real nodes, every one of them.
+
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use quorate::dynamo::key::KeyHash;
+use rustix::process::Signal;
+use serde_json::json;
+use support::lines::Line;
+use support::{Client, Cluster, eventually};
+
+/// What must never be found in a log.
+const VALUE: &str = "a-value-that-nobody-may-see";
+const KEY: &str = "a-key-that-nobody-may-see";
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// Three nodes, each with a log file of its own.
+fn cluster(extra: &[&str]) -> (Cluster, Vec<PathBuf>) {
+    let mut cluster = Cluster::prepare(3, extra);
+    let dir = cluster.dir.path().to_owned();
+    let file = |name: &str| dir.join(format!("{name}.jsonl"));
+    let files: Vec<PathBuf> = cluster.nodes.iter().map(|n| file(&n.name)).collect();
+    for (node, file) in cluster.nodes.iter_mut().zip(&files) {
+        node.extra
+            .extend(["--log-file".to_owned(), file.display().to_string()]);
+    }
+    cluster.spawn_all();
+    cluster.wait_ready();
+    (cluster, files)
+}
+
+fn actions<'a>(lines: &'a [Line], action: &str) -> Vec<&'a Line> {
+    lines
+        .iter()
+        .filter(|line| line.is("event.action", action))
+        .collect()
+}
+
+/// Asks for one of everything that the client API knows, and gives the clocks it was told.
+fn one_of_everything(cluster: &Cluster) -> Vec<String> {
+    let (client, url) = (Client::new(), cluster.nodes[0].url(KEY));
+    let elsewhere = cluster.nodes[1].url(KEY);
+    let made = client.post(&url, &json!(VALUE)).clock();
+    let put = |value| client.put(&url, &json!(value), &made).clock();
+    let (one, other) = (put(VALUE), put("a second value"));
+    let read = client.get(&elsewhere);
+    assert_eq!(read.values().len(), 2);
+    assert_eq!(client.post(&elsewhere, &json!(VALUE)).status, 409);
+    assert_eq!(
+        client.put(&elsewhere, &json!(VALUE), "no-clock").status,
+        400
+    );
+    assert_eq!(client.get(&format!("{elsewhere}?quorum=x")).status, 400);
+    assert_eq!(client.delete(&elsewhere).status, 200);
+    assert_eq!(client.get(&elsewhere).status, 404);
+    assert_eq!(client.delete(&elsewhere).status, 404);
+    vec![made, one, other, read.clock()]
+}
+
+/// A log store refuses what these assertions refuse: a field that is there twice, a number where a
+/// text was. Seed defect 24: values and all keys were dumped to the log.
+#[test]
+fn seed_defect_24_every_line_of_three_nodes_is_strict_and_tells_no_secret() {
+    let (mut cluster, files) = cluster(&["--log-level", "debug", "--log-format", "json"]);
+    let mut clocks = one_of_everything(&cluster);
+    cluster.nodes[2].kill();
+    let answer = Client::new().post(&cluster.nodes[0].url("second"), &json!(VALUE));
+    assert_eq!(answer.status, 201);
+    clocks.push(answer.clock());
+    let told = |file: &PathBuf, action: &str| !actions(&Line::so_far(file), action).is_empty();
+    eventually(SOON, "the silence is told", || told(&files[0], "peer-down"));
+    cluster.nodes[2].spawn();
+    cluster.wait_ready();
+    eventually(SOON, "the return is told", || told(&files[0], "peer-up"));
+    let beats = |n: usize| actions(&Line::so_far(&files[0]), "heartbeat").len() > n;
+    eventually(SOON, "a further sign of life", || beats(2));
+    let statuses: Vec<_> = cluster.running().map(support::Node::status).collect();
+    for node in &mut cluster.nodes {
+        assert!(node.stop().success());
+    }
+    for (node, file) in cluster.nodes.iter().zip(&files) {
+        let lines = Line::all(file);
+        for line in &lines {
+            assert_eq!(line.faults(), Vec::<String>::new(), "{line:?}");
+            assert_eq!(line.text("service.node.name"), node.name);
+        }
+        let text = std::fs::read_to_string(file).unwrap();
+        // A node that was killed may have had a line on its way to one of the two.
+        let was_killed = node.name == "n3";
+        assert!(
+            was_killed || node.log_text() == text,
+            "the console has the same lines"
+        );
+        for secret in clocks
+            .iter()
+            .map(String::as_str)
+            .chain([VALUE, KEY, "no-clock"])
+        {
+            assert!(!text.contains(secret), "{secret}");
+        }
+        // Another part may have had a word after it.
+        let mut end = lines.iter().rev().take(5);
+        assert!(
+            end.any(|line| line.is("event.action", "stopped")),
+            "{}",
+            node.name
+        );
+        for action in [
+            "started",
+            "state-changed",
+            "ring-changed",
+            "heartbeat",
+            "keys-stored",
+        ] {
+            assert!(
+                !actions(&lines, action).is_empty(),
+                "{action} of {}",
+                node.name
+            );
+        }
+    }
+    for status in statuses {
+        assert_eq!(status["log"], json!({"level": "debug", "lost": 0}));
+    }
+    has_the_operations(&Line::all(&files[0]), &Line::all(&files[1]));
+}
+
+/// What [`one_of_everything`] asked for, and the write after it, each once where it was asked.
+fn has_the_operations(first: &[Line], second: &[Line]) {
+    let hash = format!("{:016x}", KeyHash::of(KEY.as_bytes()).as_u64());
+    let rows = |lines: &[Line]| -> Vec<[String; 3]> {
+        let of_clients = lines
+            .iter()
+            .filter(|line| line.is("log.logger", "coordinator"));
+        let of_clients = of_clients.filter(|line| line.get("event.duration").is_some());
+        let names = ["event.action", "event.outcome", "quorate.result"];
+        of_clients
+            .map(|line| names.map(|name| line.text(name).to_owned()))
+            .collect()
+    };
+    let expected = |rows: &[[&str; 3]]| -> Vec<[String; 3]> {
+        rows.iter().map(|row| row.map(str::to_owned)).collect()
+    };
+    let ok = |action| [action, "success", "ok"];
+    assert_eq!(
+        rows(first),
+        expected(&[ok("set"), ok("update"), ok("update"), ok("set")])
+    );
+    let there = [
+        ok("get"),
+        ["set", "failure", "already_exists"],
+        ok("delete"),
+        ["get", "success", "not_found"],
+        ["delete", "failure", "not_found"],
+    ];
+    assert_eq!(rows(second), expected(&there));
+    let siblings = actions(second, "get")[0].number("quorate.siblings");
+    assert_eq!(siblings, Some(2));
+    assert!(
+        actions(second, "get")
+            .iter()
+            .all(|line| line.is("quorate.key.hash", &hash))
+    );
+    let refused: Vec<_> = actions(second, "refused");
+    let codes: Vec<&str> = refused.iter().map(|line| line.text("error.code")).collect();
+    assert_eq!(codes, ["clock_invalid", "parameter_invalid"]);
+    let shown = (
+        refused[0].text("http.request.method"),
+        refused[0].number("http.response.status_code"),
+    );
+    assert_eq!(shown, ("PUT", Some(400)));
+}
+
+/// The id that a client gives its request, or that its answer shows, is in the lines of every node
+/// that had to do with it.
+#[test]
+fn a_correlation_id_follows_its_request_through_all_nodes() {
+    let (cluster, files) = cluster(&["--log-level", "debug", "--log-format", "off"]);
+    let client = Client::new();
+    let clock = client.post(&cluster.nodes[0].url("k"), &json!(1)).clock();
+    let named = [("x-correlation-id", "order-66.a_b")];
+    let answer = client.put_with(&cluster.nodes[0].url("k"), &json!(2), &clock, &named);
+    assert_eq!(answer.header("x-correlation-id"), "order-66.a_b");
+    let made = client.get(&cluster.nodes[1].url("k"));
+    let made = made.header("x-correlation-id");
+    for (id, nodes, actions) in [
+        ("order-66.a_b", 3, &["update", "replica-write"][..]),
+        (made, 2, &["get", "replica-read"][..]),
+    ] {
+        let seen = || {
+            let of_id = |file: &PathBuf| -> Vec<Line> {
+                let lines = Line::so_far(file).into_iter();
+                lines.filter(|line| line.is("trace.id", id)).collect()
+            };
+            let per_node: Vec<Vec<Line>> = files.iter().map(of_id).collect();
+            let told: BTreeSet<String> = per_node
+                .iter()
+                .flatten()
+                .map(|line| line.text("event.action").to_owned())
+                .collect();
+            let all = actions.iter().all(|action| told.contains(*action));
+            all && per_node.iter().filter(|lines| !lines.is_empty()).count() >= nodes
+        };
+        eventually(SOON, &format!("{id} on {nodes} nodes"), seen);
+    }
+}
+
+/// Whoever rotates logs moves the file and sends SIGHUP: no line is lost between the two.
+#[test]
+fn a_hang_up_goes_on_in_a_new_file_and_without_a_file_ends_the_node() {
+    let mut cluster = Cluster::prepare(1, &["--log-keys", "yes"]);
+    let path = cluster.dir.path().join("n1.jsonl");
+    let file = ["--log-file".to_owned(), path.display().to_string()];
+    cluster.nodes[0].extra.extend(file);
+    cluster.spawn_all();
+    cluster.wait_ready();
+    let (client, moved) = (Client::new(), cluster.dir.path().join("moved.jsonl"));
+    client.post(&cluster.nodes[0].url("caf%C3%A9"), &json!(1));
+    std::fs::rename(&path, &moved).unwrap();
+    client.post(&cluster.nodes[0].url("second"), &json!(1));
+    cluster.nodes[0].signal(Signal::HUP);
+    eventually(SOON, "a new file", || path.exists());
+    client.post(&cluster.nodes[0].url("third"), &json!(1));
+    assert!(cluster.nodes[0].stop().success());
+    let (old, new) = (Line::all(&moved), Line::all(&path));
+    let all: Vec<Line> = old.iter().chain(&new).cloned().collect();
+    let sets = actions(&all, "set");
+    let keys: Vec<&str> = sets
+        .iter()
+        .map(|line| line.text("quorate.key.name"))
+        .collect();
+    assert_eq!(keys, ["caf\u{e9}", "second", "third"]);
+    assert!(
+        actions(&new, "set")
+            .iter()
+            .any(|line| line.is("quorate.key.name", "third"))
+    );
+    assert_eq!(actions(&all, "log-reopened").len(), 1);
+
+    cluster.nodes[0].extra.clear();
+    cluster.spawn_all();
+    cluster.wait_ready();
+    cluster.nodes[0].signal(Signal::HUP);
+    assert!(cluster.nodes[0].wait_exit(SOON).success());
+}
+
+#[test]
+fn operations_are_lines_unless_that_is_turned_off_and_the_level_changes_at_run_time() {
+    let cluster = Cluster::start_with(1, &["--log-actions", "no", "--log-level", "error"]);
+    let node = &cluster.nodes[0];
+    let ask = |words: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_quorate"));
+        let output =
+            command
+                .arg("log-level")
+                .args(words)
+                .args(["--admin", &node.admin, "-o", "table"]);
+        let output = output.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(ask(&[]), "error\n");
+    assert_eq!(ask(&["info"]), "info\n");
+    assert_eq!(Client::new().post(&node.url("k"), &json!(1)).status, 201);
+    let is_told = || node.log_text().contains("\"event.action\":\"heartbeat\"");
+    eventually(SOON, "a line of the level info", is_told);
+    assert_eq!(node.status()["log"]["level"], "info");
+    let lines: Vec<Line> = node
+        .log_text()
+        .lines()
+        .map(|l| Line::parse(l).unwrap())
+        .collect();
+    assert_eq!(actions(&lines, "set").len(), 0);
+    assert_eq!(actions(&lines, "log-level-set").len(), 1);
+}
