@@ -119,13 +119,13 @@ fn help(verb: &[&str]) -> String {
 }
 
 /// What the command says of one of its verbs, and of the verbs below that.
-fn whole_help(verb: &String) -> (String, String) {
-    let mut text = help(&[verb]);
+fn whole_help(verb: String) -> (String, String) {
+    let mut text = help(&[&verb]);
     if text.contains("\nCommands:\n") {
         let below = listed(&text);
-        text.extend(below.iter().map(|below| help(&[verb, below])));
+        text.extend(below.iter().map(|below| help(&[&verb, below])));
     }
-    (verb.clone(), text)
+    (verb, text)
 }
 
 /// The verbs, from the list in the command's own help.
@@ -144,7 +144,7 @@ fn listed(help: &str) -> Vec<String> {
 fn every_flag_that_the_documents_name_exists() {
     let verbs = verbs();
     assert!(verbs.iter().any(|verb| verb == "server"), "{verbs:?}");
-    let helps: Vec<(String, String)> = verbs.iter().map(whole_help).collect();
+    let helps: Vec<(String, String)> = verbs.into_iter().map(whole_help).collect();
     let mut missing = Vec::new();
     for document in documents() {
         let text = read(&document).replace("\\\n", " ");
@@ -385,7 +385,7 @@ fn sources(dir: &Path) -> Vec<PathBuf> {
         let name = path.file_name().unwrap().to_str().unwrap();
         if path.is_dir() && name != "tests" {
             all.extend(sources(&path));
-        } else if name.ends_with(".rs") && name != "tests.rs" {
+        } else if path.extension().is_some_and(|end| end == "rs") && name != "tests.rs" {
             all.push(path);
         }
     }

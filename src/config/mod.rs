@@ -28,6 +28,7 @@ pub use settings::{
 pub const SYNC_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A checked configuration: every relation between its fields holds.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The node's name.

@@ -35,6 +35,10 @@ fn await_rotation(balancer: &Balancer, cluster: &Cluster) {
     eventually(SOON, "every running node is in rotation", || {
         balancer.rotation() == running(cluster)
     });
+    let ready = balancer.url("/readyz");
+    eventually(SOON, "nginx has loaded that", || {
+        Client::new().get(&ready).status == 200
+    });
 }
 
 /// Waits until the users have made so many more requests.
@@ -46,7 +50,7 @@ fn after_requests(load: &Load, more: usize) {
 /// Nothing may go wrong for anybody.
 fn assert_unnoticed(load: &Load, what: &str) {
     let (done, wrong) = load.tally();
-    println!("{what}: {done} requests, {} failed", wrong.len());
+    eprintln!("{what}: {done} requests, {} failed", wrong.len());
     assert!(
         wrong.is_empty(),
         "{what}: {} of {done}: {wrong:#?}",
@@ -62,7 +66,7 @@ fn assert_unnoticed(load: &Load, what: &str) {
 fn assert_nearly_unnoticed(load: &Load, what: &str) {
     after_requests(load, 2000);
     let (done, wrong) = load.tally();
-    println!("{what}: {done} requests, {} failed", wrong.len());
+    eprintln!("{what}: {done} requests, {} failed", wrong.len());
     assert!(
         wrong.len() * 1000 < done,
         "{what}: {} of {done}: {wrong:#?}",
@@ -74,7 +78,7 @@ fn assert_nearly_unnoticed(load: &Load, what: &str) {
 fn a_cluster_behind_a_balancer_changes_under_load_and_no_acknowledged_write_is_lost() {
     let consul = Consul::start();
     let mut cluster = Cluster::start_in(&consul, 3);
-    let balancer = Balancer::start("nginx-1.22", &consul);
+    let balancer = Balancer::start("nginx-1.31", &consul);
     await_rotation(&balancer, &cluster);
     let load = Load::at(&balancer.address);
     load.during(USERS, || {
@@ -107,7 +111,7 @@ fn lose_and_regain_a_node(cluster: &mut Cluster, balancer: &Balancer, load: &Loa
         balancer.rotation() == running(cluster)
     });
     let took = killed.elapsed();
-    println!("out of rotation after {took:?}");
+    eprintln!("out of rotation after {took:?}");
     assert!(
         took < Duration::from_secs(3),
         "out of rotation after {took:?}"
@@ -137,7 +141,7 @@ fn forget_a_registration(consul: &Consul, cluster: &Cluster, load: &Load) {
         consul.passing() == running(cluster)
     });
     let took = gone.elapsed();
-    println!("registered again after {took:?}");
+    eprintln!("registered again after {took:?}");
     assert!(
         took < Duration::from_secs(3),
         "registered again after {took:?}"
@@ -152,7 +156,7 @@ fn forget_a_registration(consul: &Consul, cluster: &Cluster, load: &Load) {
 fn seed_defect_20_consul_stops_for_a_minute_and_comes_back_empty_unnoticed() {
     let mut consul = Consul::start();
     let mut cluster = Cluster::start_in(&consul, 3);
-    let balancer = Balancer::start("nginx-1.22", &consul);
+    let balancer = Balancer::start("nginx-1.31", &consul);
     await_rotation(&balancer, &cluster);
     let before = cluster.nodes[0].status()["ring"].clone();
     let load = Load::at(&balancer.address);

@@ -57,7 +57,9 @@ fn keys(value: &Value, before: &str, out: &mut BTreeSet<String>) {
             keys(value, &joined(before, name), out);
         }
     } else if let Some(items) = value.as_array() {
-        items.iter().for_each(|item| keys(item, before, out));
+        for item in items {
+            keys(item, before, out);
+        }
     } else {
         out.insert(before.to_owned());
     }
@@ -275,8 +277,11 @@ fn every_reference_of_the_dashboard_leads_to_an_object_of_the_file() {
         .as_str()
         .expect("panels");
     let panels: Vec<Value> = serde_json::from_str(panels).expect("JSON");
-    let names = dashboard["references"].as_array().expect("references");
-    let named: BTreeSet<&str> = names.iter().filter_map(|r| r["name"].as_str()).collect();
+    let references = dashboard["references"].as_array().expect("references");
+    let named: BTreeSet<&str> = references
+        .iter()
+        .filter_map(|r| r["name"].as_str())
+        .collect();
     let mut taken = BTreeSet::new();
     for panel in &panels {
         let (index, grid) = (

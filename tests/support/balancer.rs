@@ -123,7 +123,9 @@ impl Drop for Balancer {
         let nginx = self.master();
         let own = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         for pid in nginx.into_iter().chain(own) {
-            drop(kill_process(pid, Signal::TERM));
+            if let Err(gone) = kill_process(pid, Signal::TERM) {
+                eprintln!("the balancer's process {pid:?}: {gone}");
+            }
         }
         if let Some(nginx) = nginx.filter(|nginx| Some(*nginx) != own) {
             wait_until_gone(nginx.as_raw_nonzero().get().unsigned_abs(), 10);

@@ -14,7 +14,7 @@ use super::tools::tool;
 use super::{eventually, free_address};
 
 /// How long Consul may take to elect itself on a busy machine.
-const LEADER_TIME: Duration = Duration::from_secs(60);
+const LEADER_TIME: Duration = Duration::from_mins(1);
 /// May do everything where tokens are asked for.
 pub const TOKEN: &str = "5ba9d4c8-3d3c-4f7e-9d39-2d8ab1a6f0b1";
 
