@@ -64,7 +64,7 @@ impl Prober {
             if health.is_avoided() != avoided {
                 health.avoid(avoided);
                 info!(self.log, "requests are steered by an operator's will";
-                    "quorate.member" => %member.id, "quorate.down" => avoided);
+                    "quorate.peer" => %member.id, "quorate.avoided" => avoided);
             }
         }
     }

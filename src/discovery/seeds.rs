@@ -52,7 +52,7 @@ impl Seeds {
     /// A round in which no name is known takes nothing back: it is the resolver that is away.
     fn tell(&mut self, found: Vec<String>) {
         if found.is_empty() && !self.addresses.is_empty() {
-            warn!(self.surroundings.log, "no seed has an address"; "quorate.seeds" => ?self.addresses);
+            warn!(self.surroundings.log, "no seed has an address");
             return;
         }
         if self.told.as_ref() != Some(&found) {

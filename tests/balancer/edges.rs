@@ -229,7 +229,7 @@ fn requests_have_ids(client: &Client, balancer: &Balancer) {
     };
     eventually(SOON, "the request is logged", || line().is_some());
     let line = line().unwrap();
-    assert_eq!(line["http.request.id"], json!(id));
+    assert_eq!(line["trace.id"], json!(id));
     assert_eq!(line["http.response.status_code"], json!(200));
     let own = client.put_with(
         &url,

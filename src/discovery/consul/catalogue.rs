@@ -79,7 +79,7 @@ impl Catalogue {
         let entries: Vec<Entry> = self.agent.get(&path).await?.unwrap_or_default();
         let own = self.own_in(&entries).map(|entry| entry.service.id.clone());
         if seen.borrow().own != own && !self.settings.registers {
-            info!(self.surroundings.log, "this node in the catalogue"; "quorate.service" => &own);
+            info!(self.surroundings.log, "this node in the catalogue"; "quorate.consul.service" => &own);
         }
         seen.send_modify(|seen| {
             seen.since = seen.since.filter(|_| own.is_some());

@@ -25,14 +25,14 @@ impl Complaint {
         let why = why.to_string();
         if self.told.as_ref() != Some(&why) {
             warn!(self.log, "Consul is of no help; the node goes on with what it knows";
-                "quorate.step" => self.what, "error.message" => &why);
+                "quorate.consul.step" => self.what, "error.message" => &why);
             self.told = Some(why);
         }
     }
 
     pub(super) fn well(&mut self) {
         if self.told.take().is_some() {
-            info!(self.log, "Consul helps again"; "quorate.step" => self.what);
+            info!(self.log, "Consul helps again"; "quorate.consul.step" => self.what);
         }
     }
 }

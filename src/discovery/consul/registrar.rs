@@ -72,9 +72,9 @@ impl Registrar {
             let path = format!("/v1/agent/service/maintenance/{id}?enable=false");
             self.agent.put(&path).await?;
         }
-        let again = std::mem::replace(&mut self.registered, true);
+        self.registered = true;
         info!(log, "registered in Consul"; "event.action" => "registered",
-            "quorate.service" => &registration.id, "quorate.again" => again);
+            "quorate.consul.service" => &registration.id);
         Ok(())
     }
 }

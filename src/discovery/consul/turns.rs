@@ -143,7 +143,7 @@ impl Turn {
             }
             (Some(_), false) => {
                 warn!(log, "the join lock is lost"; "event.action" => "lock-lost",
-                    "quorate.state" => %state);
+                    "service.state" => %state);
                 self.held_since = None;
             }
             (Some(_), true) | (None, false) => {}
