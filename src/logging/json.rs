@@ -17,7 +17,7 @@ const LINE_BYTES: usize = 512;
 
 thread_local! {
     static LINE: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(LINE_BYTES));
-    static FORMAT: Json<Line> = format(Line);
+    static FORMAT: Json<Line> = format();
     static IS_BUSY: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -29,15 +29,10 @@ pub(super) fn with_line(
     tail: &[u8],
     take: impl FnOnce(&[u8]),
 ) -> bool {
-    // A value that logs, or panics, while it is formatted finds the thread's own buffer taken.
+    // A value that logs, or panics, while it is formatted finds the thread's own buffers taken.
     if IS_BUSY.replace(true) {
-        let mut line = Vec::with_capacity(LINE_BYTES);
-        let done = format(&mut line).log(record, values).is_ok();
-        if done {
-            finish(&mut line, tail);
-            take(&line);
-        }
-        return done;
+        take(&bare(record, tail));
+        return true;
     }
     LINE.with_borrow_mut(Vec::clear);
     let done = FORMAT.with(|format| format.log(record, values)).is_ok();
@@ -49,6 +44,19 @@ pub(super) fn with_line(
     done
 }
 
+/// The record without its values, made of nothing that the thread keeps.
+fn bare(record: &Record<'_>, tail: &[u8]) -> Vec<u8> {
+    let message = serde_json::Value::from(record.msg().to_string());
+    let (stamp, level) = (clock::stamp(), level_name(record.level()));
+    let mut line = format!(
+        "{{\"@timestamp\":\"{stamp}\",\"log.level\":\"{level}\",\"message\":{message},\
+         \"ecs.version\":\"{ECS_VERSION}\""
+    )
+    .into_bytes();
+    line.extend_from_slice(tail);
+    line
+}
+
 fn finish(line: &mut Vec<u8>, tail: &[u8]) {
     if line.last() == Some(&b'}') {
         line.pop();
@@ -56,8 +64,8 @@ fn finish(line: &mut Vec<u8>, tail: &[u8]) {
     line.extend_from_slice(tail);
 }
 
-fn format<W: Write>(line: W) -> Json<W> {
-    let format = Json::new(line).set_newlines(false);
+fn format() -> Json<Line> {
+    let format = Json::new(Line).set_newlines(false);
     format.add_key_value(o!(Head)).build()
 }
 
