@@ -214,4 +214,20 @@ fn p11_damage_in_any_file_is_detected_and_never_returned() {
         }
         cluster.nodes[0].kill();
     }
+    come_back_as_told(&mut cluster, &whole);
+}
+
+/// A node that refused comes back, if that is done which its message asks for, as the member with a
+/// lost disk, and gets everything from the others before it serves.
+fn come_back_as_told(cluster: &mut Cluster, whole: &Path) {
+    std::fs::remove_dir_all(&cluster.nodes[0].data).unwrap();
+    copy_tree(whole, &cluster.nodes[0].data);
+    spoil(&file(&cluster.nodes[0].data, ".jnl"), Damage::Flip(999));
+    cluster.nodes[0].spawn();
+    assert_eq!(cluster.nodes[0].wait_exit(EXIT_TIME).code(), Some(1));
+    std::fs::remove_dir_all(&cluster.nodes[0].data).unwrap();
+    cluster.nodes[0].spawn();
+    cluster.wait_ready();
+    let held = assert_replica(cluster, "a new disk");
+    assert_eq!(held.into_iter().collect::<Vec<_>>(), [("right", RECORDS)]);
 }

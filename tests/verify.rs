@@ -256,6 +256,23 @@ fn p1_p2_p3_p4_p6_p7_p8_hold_while_the_network_splits_and_disks_are_lost() {
     }
 }
 
+/// A day more or less on a node's wall clock changes nothing but its log (P12), and links that are
+/// slow or lose their connections no more than that. Needs libfaketime.
+#[cfg(feature = "components")]
+#[test]
+fn p12_p1_p2_p3_p4_p6_p7_hold_while_clocks_jump_and_links_are_slow_or_lossy() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = run(
+        "--nemesis clock,slow,lossy --seconds 40 --settle 5 --seed 3",
+        dir.path(),
+    );
+    assert_eq!(said["verdict"], "ok", "{said}");
+    for fault in ["clock", "slow", "lossy"] {
+        let bit = said["counts"]["faults"][fault].as_u64();
+        assert!(bit > Some(0), "{fault}: {said}");
+    }
+}
+
 /// From the lock of the node's directory, which says who holds it.
 fn pid_of(dir: &Path) -> u32 {
     let holder = std::fs::read_to_string(dir.join("LOCK")).unwrap();
