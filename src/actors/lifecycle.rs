@@ -344,6 +344,13 @@ impl Lifecycle {
     }
 }
 
+impl Lifecycle {
+    fn heed_recovery(&mut self, ctx: &mut Context<Self>) {
+        let recovering = self.parts.view.load().recovering.len();
+        self.happened(Event::Recovering(recovering), ctx);
+    }
+}
+
 impl Actor for Lifecycle {
     type Context = Context<Self>;
 
@@ -352,8 +359,7 @@ impl Actor for Lifecycle {
         self.perform(first, ctx);
         ctx.run_interval(TICK, |act, ctx| {
             let (now, dice) = (act.started.elapsed(), (act.parts.dice)());
-            let recovering = act.parts.view.load().recovering.len();
-            act.happened(Event::Recovering(recovering), ctx);
+            act.heed_recovery(ctx);
             act.look_after_hints(ctx);
             act.happened(Event::Tick { now, dice }, ctx);
             act.may_mint_now();
@@ -451,6 +457,8 @@ impl Handler<RingChanged> for Lifecycle {
 
     fn handle(&mut self, RingChanged(ring): RingChanged, ctx: &mut Self::Context) {
         self.ring = Some(ring.clone());
+        // First of all: a ring that makes this node a member may find it without its records.
+        self.heed_recovery(ctx);
         self.happened(Event::RingChanged(ring), ctx);
     }
 }

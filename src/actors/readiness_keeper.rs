@@ -80,10 +80,16 @@ impl ReadinessKeeper {
             NodeState::New => Readiness::New,
             NodeState::Pending => Readiness::Pending,
             NodeState::Leaving => Readiness::Leaving,
-            NodeState::Ready if self.parts.view.load().doubtful => Readiness::Pending,
+            NodeState::Ready if !self.is_whole() => Readiness::Pending,
             NodeState::Ready if self.reaches_quorums() => Readiness::Ready,
             NodeState::Ready => Readiness::NoQuorum,
         }
+    }
+
+    /// Whether the others have judged this start, and nothing is to be recovered.
+    fn is_whole(&self) -> bool {
+        let view = self.parts.view.load();
+        !view.doubtful && view.recovering.is_empty()
     }
 
     /// Whether a quorum is within reach for most of the keys. With some owners dead every node of a
