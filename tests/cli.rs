@@ -55,7 +55,7 @@ fn exit_codes_tell_usage_from_failure() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = nobody.local_addr().unwrap().to_string();
     drop(nobody);
-    let rows: [(&[&str], i32); 10] = [
+    let rows: [(&[&str], i32); 11] = [
         (&["--version"], 0),
         (&["no-such-verb"], 2),
         (&["server", "--no-such-flag"], 2),
@@ -66,6 +66,7 @@ fn exit_codes_tell_usage_from_failure() {
         (&["bench", "--keys", "64", "--endpoints", &address], 1),
         (&["get", "k", "--endpoints", &address], 1),
         (&["status", "--admin", &address], 1),
+        (&["health", "--client", &address], 1),
     ];
     for (args, want) in rows {
         let output = quorate().args(args).output().unwrap();

@@ -42,6 +42,9 @@ pub(super) enum Failure {
         /// Whether it may have been done, or be done later, all the same.
         may_appear: bool,
     },
+    /// A node that does not serve now, and why.
+    #[error("not ready: {0}")]
+    NotServing(String),
     /// An answer that no version of this program gives.
     #[error("the answer cannot be understood: {0}")]
     Answer(#[from] serde_json::Error),
@@ -149,6 +152,7 @@ impl Failure {
             Self::Node(_)
             | Self::Log(_)
             | Self::Unreachable(_)
+            | Self::NotServing(_)
             | Self::Answer(_)
             | Self::File { .. }
             | Self::Port { .. }

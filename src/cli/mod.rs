@@ -12,6 +12,7 @@ mod dev;
 mod endpoints;
 mod failure;
 mod get;
+mod health;
 mod lb;
 mod log_level;
 mod members;
@@ -62,6 +63,8 @@ enum Verb {
     Put(put::Args),
     /// Delete a key
     Delete(delete::Args),
+    /// Succeed if a node is ready to serve
+    Health(health::Args),
     /// Show how a node is
     Status(status::Args),
     /// List the cluster's members
@@ -125,6 +128,7 @@ fn perform(verb: Verb, streams: &mut Streams<'_>) -> Result<(), Failure> {
         Verb::Create(args) => block_on(create::run(args, streams)),
         Verb::Put(args) => block_on(put::run(args, streams)),
         Verb::Delete(args) => block_on(delete::run(args, streams)),
+        Verb::Health(args) => block_on(health::run(args, streams)),
         Verb::Status(args) => block_on(status::run(args, streams)),
         Verb::Members(args) => block_on(members::run(args, streams)),
         Verb::Ring(args) => block_on(ring::run(args, streams)),
