@@ -398,6 +398,29 @@ fn a_change_whose_new_node_has_died_goes_back() {
     are_there(&cluster, &told);
 }
 
+/// A node of version 0.1.0, with ten keys, made before rings knew of staging and leaving.
+#[test]
+fn a_data_directory_of_version_0_1_0_goes_on_and_its_node_grows_a_cluster() {
+    let mut cluster = Cluster::prepare(1, &[]);
+    let archive = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/golden/data-directory-0.1.0.tgz"
+    );
+    let mut tar = std::process::Command::new("tar");
+    tar.args(["-xzSf", archive, "-C"]).arg(cluster.dir.path());
+    assert!(tar.status().expect("tar, which every Debian has").success());
+    cluster.nodes[0].spawn();
+    cluster.wait_ready();
+    cluster.add().spawn();
+    cluster.wait_ready();
+    assert_eq!(members(&cluster), ["n1", "n2"]);
+    let client = Client::new();
+    for i in 1..=10 {
+        let read = client.get(&cluster.nodes[1].url(&format!("key{i}")));
+        assert_eq!(read.values(), [json!(format!("value {i}"))], "{read:?}");
+    }
+}
+
 #[test]
 fn requests_are_steered_round_a_member_and_to_it_again() {
     let cluster = Cluster::start(4);

@@ -251,6 +251,7 @@ mod tests {
     use super::*;
     use crate::dynamo::membership::promise::{Accepted, Acceptor, Ballot, Proposal};
     use crate::dynamo::ring::plan;
+    use crate::wire::state::tests::golden;
 
     fn member(name: &str) -> Member {
         let at = |port: u16| format!("127.0.0.1:{port}");
@@ -310,6 +311,101 @@ mod tests {
             );
         }
         assert!(matches!(decode_ring(b"\xc1"), Err(RingError::Malformed(_))));
+    }
+
+    /// As version 0.1 writes it, with every other partition moving.
+    #[test]
+    fn a_ring_of_the_first_version_is_read_and_written_as_it_was() {
+        let bytes = golden(include_str!("../../tests/golden/ring-v1.hex"));
+        let ring = decode_ring(&bytes).unwrap();
+        assert_eq!(
+            (ring.epoch, ring.move_epoch(), ring.members.len()),
+            (2, 2, 2)
+        );
+        assert_eq!(ring.gains(&ring.members[1].id).count(), 128);
+        assert_eq!(encode_ring(&ring).unwrap(), bytes);
+    }
+
+    /// What version 0.1 knows of a ring; it passes over the rest.
+    #[derive(Deserialize)]
+    struct FirstVersion {
+        epoch: u64,
+        members: Vec<MemberDto>,
+        placements: Vec<PlacementDto>,
+    }
+
+    #[test]
+    fn a_ring_with_affairs_arrives_whole_and_the_first_version_reads_its_part() {
+        use crate::dynamo::ring::MemberChange;
+        let id = |name| NodeId::new(name).unwrap();
+        let mut ring = moving_ring();
+        let zone = MemberChange::Zone {
+            node: id("a"),
+            zone: "z9".to_owned(),
+        };
+        let changes = [
+            Change::Retire,
+            Change::Commit(vec![MemberChange::Forget(id("a"))]),
+            Change::Retire,
+            Change::Join(member("e")),
+            Change::Retire,
+            Change::Steer {
+                node: id("b"),
+                down: true,
+            },
+            Change::Commit(vec![
+                MemberChange::Leave(id("c")),
+                MemberChange::Replace {
+                    old: id("d"),
+                    new: member("f"),
+                },
+                MemberChange::Weight {
+                    node: id("b"),
+                    weight: 3,
+                },
+            ]),
+            Change::Stage(MemberChange::Join(member("g"))),
+            Change::Stage(MemberChange::Zone {
+                node: id("b"),
+                zone: "z9".to_owned(),
+            }),
+        ];
+        assert!(plan(Some(&ring), &Change::Stage(zone)).is_ok());
+        for change in &changes {
+            let sent = rmp_serde::to_vec_named(&ChangeDto::from(change)).unwrap();
+            let came: ChangeDto = rmp_serde::from_slice(&sent).unwrap();
+            assert_eq!(Change::try_from(came).unwrap(), *change);
+            ring = plan(Some(&ring), change).unwrap_or(ring);
+            let bytes = encode_ring(&ring).unwrap();
+            let back = decode_ring(&bytes).unwrap();
+            assert_eq!(
+                (back.hash(), &back),
+                (ring.hash(), &ring),
+                "after {change:?}"
+            );
+            let old: FirstVersion = rmp_serde::from_slice(&bytes).unwrap();
+            assert_eq!(
+                (old.epoch, old.members.len()),
+                (ring.epoch, ring.members.len())
+            );
+            assert_eq!(old.placements.len(), 256);
+        }
+        let affairs = &ring.affairs;
+        assert_eq!(
+            (
+                affairs.staged.len(),
+                affairs.down.len(),
+                affairs.departed.len()
+            ),
+            (2, 1, 1)
+        );
+        assert_eq!(
+            affairs
+                .under_way
+                .as_ref()
+                .map(|change| change.leaving.len()),
+            Some(2)
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! reorders, loses and copies, and nodes that are killed and started again from their disks. Time
 //! and luck come from a seed, so a failure can be run again.
 
+mod changes;
 mod network;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,10 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Effect, Event, FoundRefusal, Founding, Lifecycle, Me, NodeState, Permission, Refusal};
+use crate::dynamo::key::Partition;
 use crate::dynamo::membership::fixture::{Dice, member};
 use crate::dynamo::membership::promise::{Acceptor, Ballot, Loss, Proposer};
 use crate::dynamo::node_id::NodeId;
-use crate::dynamo::ring::{ClusterId, Member, Ring, plan};
+use crate::dynamo::ring::{Change, ClusterId, Member, Ring, plan};
 
 use network::{Body, Letter};
 
@@ -105,6 +107,17 @@ impl Sim {
             process: None,
         };
         self.hosts.insert(own, host);
+    }
+
+    /// The same, and it asks to be staged only.
+    pub(super) fn add_staged(&mut self, who: Member, seeds: &[&str]) {
+        let name = who.id.to_string();
+        self.add(who, seeds, seeds.len());
+        self.host(&name).me.auto_commit = false;
+    }
+
+    pub(super) fn runs(&mut self, name: &str) -> bool {
+        self.host(name).process.is_some()
     }
 
     pub(super) fn start(&mut self, name: &str) {
@@ -202,10 +215,21 @@ impl Sim {
         self.hosts.get_mut(&at).unwrap()
     }
 
+    /// An operator asks a node for a change, if that has a ring and is not busy with another.
+    pub(super) fn operate(&mut self, name: &str, change: Change) {
+        let at = member(name).addresses.peer;
+        let host = &self.hosts[&at];
+        let process = host.process.as_ref();
+        let free = process.is_some_and(|p| p.proposer.is_none() && p.exit.is_none());
+        if let Some(ring) = host.ring.clone().filter(|_| free) {
+            self.propose(&at, ring.epoch + 1, change);
+        }
+    }
+
     /// Whether everybody who runs is READY in one ring at rest.
     pub(super) fn is_settled(&self) -> bool {
         let running = self.hosts.values().filter_map(|h| {
-            let p = h.process.as_ref()?;
+            let p = h.process.as_ref().filter(|p| p.exit.is_none())?;
             Some((
                 p.life.state(),
                 h.ring.as_ref().map(|r| (r.epoch, r.is_moving())),
@@ -274,10 +298,13 @@ impl Sim {
         if p.exit.is_some() {
             return;
         }
-        let mut events = vec![Event::Tick {
-            now: now.saturating_sub(p.started),
-            dice,
-        }];
+        let mut events = vec![
+            Event::KeepsForOthers(false),
+            Event::Tick {
+                now: now.saturating_sub(p.started),
+                dice,
+            },
+        ];
         if let Some((epoch, _)) = p.transfer.take_if(|(_, done)| *done <= now) {
             let id = p.life.hello().from.id;
             self.pulled.insert((id, epoch));
@@ -334,9 +361,11 @@ impl Sim {
                     self.install(at, Arc::new(ring));
                 }
                 Effect::Propose { epoch, change } => self.propose(at, epoch, change),
-                Effect::StartTransfers { epoch } => {
+                Effect::StartTransfers { .. } => {
                     let done = now + Duration::from_millis(luck as u64);
-                    p.transfer = Some((epoch, done));
+                    // The ring is on the disk before anybody is told.
+                    let ring = host.ring.as_ref();
+                    p.transfer = ring.map(|ring| (ring.move_epoch(), done));
                 }
                 Effect::EnterState(_) => {}
                 Effect::Exit(why) => p.exit = Some(why),
@@ -373,17 +402,20 @@ impl Sim {
             "two rings in epoch {}",
             ring.epoch
         );
-        let Some(before) = self
-            .rings
-            .get(&(ring.epoch - 1))
-            .filter(|_| !ring.is_moving())
-        else {
+        let Some(before) = self.rings.get(&(ring.epoch - 1)) else {
             return;
         };
-        for m in &before.members {
-            let gains = before.gains(&m.id).next().is_some();
-            let pulled = self.pulled.contains(&(m.id.clone(), before.epoch));
-            assert!(!gains || pulled, "{} has not pulled", m.id);
+        for p in Partition::all() {
+            let (was, is) = (before.placement(p), ring.placement(p));
+            let retired = was.incoming.as_ref() == Some(&is.owners) && is.incoming.is_none();
+            for id in is
+                .owners
+                .iter()
+                .filter(|id| retired && was.is_gained_by(id))
+            {
+                let pulled = self.pulled.contains(&(id.clone(), before.move_epoch()));
+                assert!(pulled, "{id} owns {p:?} and has not pulled it");
+            }
         }
     }
 }
