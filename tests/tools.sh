@@ -28,7 +28,7 @@ packages() {
 unpack() {
 	suite=$1 package=$2 into=$3
 	mkdir -p "$work/$suite/state/lists/partial" "$work/$suite/cache/archives/partial"
-	mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null |
+	mirror=$(grep -hv '^ *#' /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null |
 		grep -o 'https\{0,1\}://[^ ]*' | grep -v security | head -n 1)
 	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]" \
 		"${mirror:?no mirror of Debian in the sources of apt} $suite main" >"$work/$suite/sources.list"
