@@ -63,7 +63,10 @@ fn p1_a_sync_that_fails_ends_its_node_with_a_clear_message_and_loses_nothing() {
         if !cluster.nodes[2].is_running() {
             break;
         }
-        let created = client.try_post(&cluster.nodes[n % 3].url(&format!("k{n}")), &json!(n));
+        let created = client.try_post(
+            &cluster.nodes[n % 3].url(&format!("k{n}")),
+            &json!({ "value": n }),
+        );
         if created.is_some_and(|created| created.status == 201) {
             acknowledged.push(n);
         }

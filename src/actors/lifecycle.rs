@@ -22,7 +22,7 @@ use super::handoff::{StartTransfers, TransfersDone};
 use super::life_view::{Life, LifePublisher};
 use super::link::Link;
 use super::local_reader::LocalRecords;
-use super::proposal::{ProposalParts, propose};
+use super::proposal::propose;
 use super::ring_keeper::{Announced, BeginRecovery, RingChanged, RingKeeper, Vouched};
 use super::ring_view::RingView;
 use super::starts::Starts;
@@ -331,20 +331,7 @@ impl Lifecycle {
             me.do_send(Ended(propose(parts, ring, ballot, change).await));
         });
     }
-}
 
-impl Lifecycle {
-    fn proposal_parts(&self) -> ProposalParts {
-        ProposalParts {
-            me: self.me.id.clone(),
-            link: self.parts.link.clone(),
-            ring_keeper: self.parts.ring_keeper.clone(),
-            log: self.parts.log.clone(),
-        }
-    }
-}
-
-impl Lifecycle {
     fn heed_recovery(&mut self, ctx: &mut Context<Self>) {
         let recovering = self.parts.view.load().recovering.len();
         self.happened(Event::Recovering(recovering), ctx);

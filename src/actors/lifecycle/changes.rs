@@ -34,6 +34,17 @@ struct NextBallot;
 #[rtype(result = "()")]
 struct OutbidBy(Ballot);
 
+impl Lifecycle {
+    pub(super) fn proposal_parts(&self) -> ProposalParts {
+        ProposalParts {
+            me: self.me.id.clone(),
+            link: self.parts.link.clone(),
+            ring_keeper: self.parts.ring_keeper.clone(),
+            log: self.parts.log.clone(),
+        }
+    }
+}
+
 impl Handler<NextBallot> for Lifecycle {
     type Result = Option<Ballot>;
 
