@@ -111,7 +111,7 @@ impl Balancer {
     }
 }
 
-/// consul-template ends nginx first; whatever does not end by itself is killed.
+/// nginx first, then consul-template if there is one; whatever does not end by itself is killed.
 impl Drop for Balancer {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -120,15 +120,13 @@ impl Drop for Balancer {
             let last = lines.len().saturating_sub(20);
             eprintln!("--- the balancer's log:\n{}", lines[last..].join("\n"));
         }
-        let nginx = self.master();
         let own = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        for pid in nginx.into_iter().chain(own) {
-            if let Err(gone) = kill_process(pid, Signal::TERM) {
-                eprintln!("the balancer's process {pid:?}: {gone}");
+        for pid in self.master().into_iter().chain(own) {
+            match kill_process(pid, Signal::TERM) {
+                // It ends its workers itself, who would go on if it were killed before.
+                Ok(()) => wait_until_gone(pid.as_raw_nonzero().get().unsigned_abs(), 10),
+                Err(gone) => eprintln!("the balancer's process {pid:?}: {gone}"),
             }
-        }
-        if let Some(nginx) = nginx.filter(|nginx| Some(*nginx) != own) {
-            wait_until_gone(nginx.as_raw_nonzero().get().unsigned_abs(), 10);
         }
         drop(self.child.kill());
         drop(self.child.wait());
