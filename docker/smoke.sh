@@ -83,7 +83,7 @@ kibana '/api/saved_objects/_find?type=dashboard&search_fields=title&search=Quora
   grep -q '"id":"quorate"' || fail "Kibana does not know the dashboard"
 echo "smoke: the dashboard is there"
 
-# Every panel's own question must find something; those about trouble need not.
+# For every panel there must be something to show, by the events that it counts; those about trouble need not have any.
 grep '"type":"lens"' docker/elk/dashboard.ndjson | while read -r panel; do
   title=$(printf '%s' "$panel" | sed 's/.*"attributes":{"title":"\([^"]*\)".*/\1/')
   case $title in
