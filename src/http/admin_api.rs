@@ -10,15 +10,18 @@ mod tests;
 use actix_web::body::{BoxBody, EitherBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::{Next, from_fn};
+use actix_web::web::Payload;
 use actix_web::{
-    App, Error, HttpRequest, HttpResponse, ResponseError, body::MessageBody, dev, web,
+    App, Error, HttpRequest, HttpResponse, ResponseError, Route, body::MessageBody, dev, web,
 };
+use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Value, json, value::RawValue};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::api_error::ApiError;
+use super::body;
 use super::headers::correlate;
 use super::key_path::key_below;
 use crate::actors::admin_handle::AdminHandle;
@@ -65,39 +68,39 @@ pub fn app(
         .service(
             web::resource("/status")
                 .get(status)
-                .default_service(web::to(only_get)),
+                .default_service(only("GET")),
         )
         .service(
             web::resource("/ring")
                 .get(ring)
-                .default_service(web::to(only_get)),
+                .default_service(only("GET")),
         )
         .service(
             web::resource("/ring/{key}")
                 .get(home)
-                .default_service(web::to(only_get)),
+                .default_service(only("GET")),
         )
         .service(
             web::resource("/replica/{key}")
                 .get(replica)
-                .default_service(web::to(only_get)),
+                .default_service(only("GET")),
         )
         .service(
             web::resource("/merkle")
                 .get(merkle::merkle)
-                .default_service(web::to(only_get)),
+                .default_service(only("GET")),
         )
         .service(
             web::resource("/log-level")
                 .get(log_level::show)
                 .put(log_level::set)
-                .default_service(web::to(background::only_get_and_put)),
+                .default_service(only("GET, PUT")),
         )
         .service(
             web::resource("/background")
                 .get(background::show)
                 .put(background::limit)
-                .default_service(web::to(background::only_get_and_put)),
+                .default_service(only("GET, PUT")),
         )
         .service(web::scope("/cluster").configure(cluster::configure))
         .default_service(web::to(nothing_here))
@@ -316,8 +319,21 @@ fn context(context: &Context) -> Value {
     })
 }
 
-async fn only_get() -> Result<HttpResponse, ApiError> {
-    Err(ApiError::MethodNotAllowed("GET"))
+/// What any method but these is answered.
+fn only(methods: &'static str) -> Route {
+    web::to(move || std::future::ready(Err::<HttpResponse, _>(ApiError::MethodNotAllowed(methods))))
+}
+
+/// A body of at most so many bytes that says it is JSON.
+async fn json_body(
+    request: &HttpRequest,
+    payload: Payload,
+    (api, limit): (&Api, usize),
+) -> Result<Bytes, ApiError> {
+    let timeout = api.limits.body_timeout;
+    let body = body::read(request.headers(), payload, limit, timeout).await?;
+    body::check_declared(request.headers())?;
+    Ok(body)
 }
 
 async fn nothing_here() -> Result<HttpResponse, ApiError> {

@@ -9,11 +9,10 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use super::{Api, going_down, line};
+use super::{Api, going_down, json_body, line};
 use crate::actors::background::{BackgroundStatus, Kind, SetLimits};
 use crate::actors::peer_handle::GoingDown;
 use crate::http::api_error::{ApiError, Name};
-use crate::http::body;
 
 /// Longest body: every kind with the longest number takes some 200 bytes.
 const BODY_BYTES: usize = 4096;
@@ -27,15 +26,9 @@ pub(super) async fn limit(
     payload: Payload,
     api: Api,
 ) -> Result<HttpResponse, ApiError> {
-    let timeout = api.limits.body_timeout;
-    let body = body::read(request.headers(), payload, BODY_BYTES, timeout).await?;
-    body::check_declared(request.headers())?;
+    let body = json_body(&request, payload, (&api, BODY_BYTES)).await?;
     let limits = limits_in(&body)?;
     Ok(shown(api.node.background.limit(limits).await))
-}
-
-pub(super) async fn only_get_and_put() -> Result<HttpResponse, ApiError> {
-    Err(ApiError::MethodNotAllowed("GET, PUT"))
 }
 
 fn shown(status: Result<BackgroundStatus, GoingDown>) -> HttpResponse {

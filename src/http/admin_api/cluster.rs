@@ -9,14 +9,13 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::{Api, going_down, line};
+use super::{Api, going_down, json_body, line, only};
 use crate::actors::handle::Readiness;
 use crate::actors::surveyor::{AllTransfers, LimitAll};
 use crate::dynamo::membership::promise::Loss;
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::ring::{Change, MemberChange, Outline, PlanError, Ring, plan as planned};
 use crate::http::api_error::{ApiError, Name};
-use crate::http::body;
 use crate::wire::transfers::LimitCall;
 
 /// Longest body: a change with the longest names takes some 200 bytes.
@@ -24,11 +23,6 @@ const BODY_BYTES: usize = 4096;
 
 /// Mounts what is below `/cluster`.
 pub(super) fn configure(config: &mut web::ServiceConfig) {
-    let only = |methods: &'static str| {
-        web::to(move || {
-            std::future::ready(Err::<HttpResponse, _>(ApiError::MethodNotAllowed(methods)))
-        })
-    };
     let posts = [
         ("/stage", web::post().to(stage)),
         ("/revert", web::post().to(revert)),
@@ -295,9 +289,7 @@ async fn read<T: DeserializeOwned>(
     payload: Payload,
     api: &Api,
 ) -> Result<T, ApiError> {
-    let timeout = api.limits.body_timeout;
-    let body = body::read(request.headers(), payload, BODY_BYTES, timeout).await?;
-    body::check_declared(request.headers())?;
+    let body = json_body(request, payload, (api, BODY_BYTES)).await?;
     serde_json::from_slice(&body).or(Err(ApiError::BodyInvalid))
 }
 

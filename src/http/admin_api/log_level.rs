@@ -5,9 +5,8 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Api, line};
+use super::{Api, json_body, line};
 use crate::http::api_error::ApiError;
-use crate::http::body;
 use crate::logging::LevelName;
 
 /// Longest body.
@@ -29,9 +28,7 @@ pub(super) async fn set(
     payload: Payload,
     api: Api,
 ) -> Result<HttpResponse, ApiError> {
-    let timeout = api.limits.body_timeout;
-    let body = body::read(request.headers(), payload, BODY_BYTES, timeout).await?;
-    body::check_declared(request.headers())?;
+    let body = json_body(&request, payload, (&api, BODY_BYTES)).await?;
     let asked = serde_json::from_slice::<Asked>(&body);
     let asked = asked.map_err(|_other_shape| ApiError::BodyInvalid)?;
     let level = LevelName::parse(&asked.level).ok_or(ApiError::LevelUnknown)?;
