@@ -292,6 +292,6 @@ mod tests {
         let _pending = [put(), put()].map(|write| actix::spawn(door.send(write)));
         let (first, second) = (stage.mint().await.1, stage.mint().await.1);
         assert_ne!(first.mint.request.id, second.mint.request.id);
-        assert!(!first.mint.remember && !second.mint.remember);
+        assert!(first.mint.remember.is_none() && second.mint.remember.is_none());
     }
 }

@@ -15,8 +15,9 @@ use awc::http::Uri;
 use awc::http::header::HOST;
 use awc::{FrozenClientRequest, SendClientRequest};
 use bytes::Bytes;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
+use super::timely::timely;
 use crate::dynamo::quorum::Fault;
 use crate::dynamo::ring::ClusterId;
 use crate::limits::MAX_PEER_MESSAGE_BYTES;
@@ -160,7 +161,7 @@ impl Link {
                 other => other,
             }
         };
-        let outcome = timeout_at(deadline, exchanges).await;
+        let outcome = timely(deadline, exchanges).await;
         outcome.unwrap_or(Err(LinkError::TimedOut))
     }
 

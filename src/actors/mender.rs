@@ -167,6 +167,7 @@ impl MenderParts {
         let batch = Batch {
             epoch: ring.epoch,
             ops: vec![read],
+            heard: Vec::new(),
         };
         let body = batch.encode().ok()?;
         let (peer, cluster) = (&member.addresses.peer, Some(ring.cluster));

@@ -65,7 +65,11 @@ impl Merging {
         }
         merged.missing = ops.len();
         if !ops.is_empty() {
-            let applied = self.store.send(Apply { ops }).await;
+            let apply = Apply {
+                ops,
+                ..Apply::default()
+            };
+            let applied = self.store.send(apply).await;
             for reply in applied.or(Err(MergeError::GoingDown))? {
                 reply.map_err(MergeError::Refused)?;
             }

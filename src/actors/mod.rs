@@ -41,5 +41,6 @@ pub mod ring_view;
 pub mod starts;
 pub mod store_keeper;
 pub mod surveyor;
+mod timely;
 pub mod worker;
 pub mod write_coordinator;

@@ -19,13 +19,14 @@ use actix::prelude::{
 use slog::Logger;
 use tokio::time::Instant;
 
-use self::lane::{Lane, Queued, ReplyTo};
+use self::lane::{Departure, Lane, Queued, ReplyTo};
 use super::deferred::Deferred;
 use super::health::Health;
 use super::link::Link;
 use super::replica::{MintReply, ReadReply, ReplicaMint, ReplicaRead, ReplicaWrite};
 use super::ring_keeper::RingKeeper;
 use super::ring_view::RingView;
+use super::timely::is_belated;
 use crate::dynamo::health::Call;
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::quorum::Fault;
@@ -33,6 +34,9 @@ use crate::wire::peer::Action;
 
 /// Between two looks at what is out; deadlines are kept to this.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// How long what was heard waits for a batch that it can travel with.
+const TELL_AFTER: Duration = Duration::from_millis(500);
 
 /// Everything a peer needs besides its name.
 #[derive(Debug, Clone)]
@@ -57,6 +61,7 @@ pub struct Peer {
     writes: Lane,
     flush_is_due: bool,
     look_is_due: bool,
+    news_is_due: bool,
     /// What this peer has added to [`Health::queued`].
     shown: usize,
 }
@@ -78,6 +83,7 @@ impl Peer {
             writes: Lane::default(),
             flush_is_due: false,
             look_is_due: false,
+            news_is_due: false,
             shown: 0,
         }
     }
@@ -94,7 +100,8 @@ impl Peer {
         let lane = self.lane(call);
         // What is out tells soon enough whether it has come back.
         if !reachable && lane.is_stalled(Instant::now()) {
-            return queued.reply.give(Err(Fault::Unreachable));
+            queued.reply.give(Err(Fault::Unreachable));
+            return;
         }
         lane.push(queued);
         if !self.flush_is_due {
@@ -104,9 +111,12 @@ impl Peer {
     }
 
     fn send_next(&mut self, call: Call, ctx: &mut Context<Self>) {
-        let Some(departure) = self.lane(call).depart(Instant::now()) else {
-            return;
-        };
+        if let Some(departure) = self.lane(call).depart(Instant::now()) {
+            self.send(call, departure, ctx);
+        }
+    }
+
+    fn send(&mut self, call: Call, departure: Departure, ctx: &mut Context<Self>) {
         let (parts, id, attempt) = (
             self.parts.clone(),
             self.id.clone(),
@@ -123,17 +133,39 @@ impl Peer {
                 act.lane(call).land(number, batch, results);
                 act.send_next(call, ctx);
                 act.show_depth();
+                act.tell_later(ctx);
             });
         ctx.spawn(landed);
         self.look_later(ctx);
     }
 
+    /// What was heard travels with the next batch; if there is none for a while, alone.
+    fn tell_later(&mut self, ctx: &mut Context<Self>) {
+        if self.writes.has_news() && !self.news_is_due {
+            self.news_is_due = true;
+            ctx.run_later(TELL_AFTER, |act, ctx| {
+                act.news_is_due = false;
+                if act.writes.has_news() {
+                    let epoch = act.parts.view.load().epoch();
+                    let departure = act.writes.depart_with_news(epoch, Instant::now());
+                    act.send(Call::Durable, departure, ctx);
+                }
+            });
+        }
+    }
+
     fn look_later(&mut self, ctx: &mut Context<Self>) {
         if !self.look_is_due {
             self.look_is_due = true;
-            ctx.run_later(LOOK_EVERY, |act, ctx| {
+            let due = Instant::now() + LOOK_EVERY;
+            ctx.run_later(LOOK_EVERY, move |act, ctx| {
                 act.look_is_due = false;
-                act.look(ctx);
+                if is_belated(due) {
+                    // Before anybody is given up, what has arrived meanwhile is heard.
+                    act.look_later(ctx);
+                } else {
+                    act.look(ctx);
+                }
             });
         }
     }

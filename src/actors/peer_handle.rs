@@ -145,10 +145,12 @@ impl PeerHandle {
                 }
             });
         }
-        let stored = if ops.is_empty() {
+        let heard = batch.heard;
+        let stored = if ops.is_empty() && heard.is_empty() {
             Vec::new()
         } else {
-            self.store.send(Apply { ops }).await.or(Err(GoingDown))?
+            let apply = Apply { ops, heard };
+            self.store.send(apply).await.or(Err(GoingDown))?
         };
         let stored = stored.into_iter().map(|reply| reply.map(done));
         // Unlike a read, a mint that is done cannot be asked for again; it was doubtful before.
@@ -359,7 +361,11 @@ mod tests {
         let (epoch, ops) = (5, ops.to_vec());
         let reply = node
             .peer_handle()
-            .batch(Batch { epoch, ops })
+            .batch(Batch {
+                epoch,
+                ops,
+                heard: Vec::new(),
+            })
             .await
             .unwrap();
         let (held, rest) = reply.results.split_at(4);

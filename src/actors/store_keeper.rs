@@ -10,6 +10,7 @@ mod status;
 mod store;
 #[cfg(test)]
 mod tests;
+mod unheard;
 mod upkeep;
 mod work;
 
@@ -45,6 +46,7 @@ pub use messages::{
 };
 use recent::Recent;
 use store::Store;
+use unheard::Unheard;
 use work::Work;
 
 /// Most operations in one commit; a peer's batch that is larger makes a commit of its own.
@@ -137,6 +139,7 @@ impl StoreKeeper {
                 hinted_since: BTreeMap::new(),
                 hint_limit: parts.hint_bytes,
                 recent: Recent::new(RECENT_BYTES),
+                unheard: Unheard::default(),
                 random: parts.random,
                 log: parts.log,
                 commits: 0,
@@ -315,6 +318,7 @@ impl Handler<Apply> for StoreKeeper {
 
     fn handle(&mut self, batch: Apply, ctx: &mut Context<Self>) -> Self::Result {
         let (reply, deferred) = Deferred::new();
+        self.store.unheard.heard(&batch.heard);
         self.queue(Work::Batch(batch.ops, reply), ctx);
         deferred
     }

@@ -25,11 +25,12 @@ use super::read_coordinator::ReadCoordinator;
 use super::replica::{MintReply, Minted, ReplicaMint, ReplicaWrite};
 use super::request::{Applied, Failure, Read, ReadAnswer, Write, WriteAnswer};
 use super::ring_view::View;
+use super::timely::timely;
 use super::worker::{RequestLog, Worker};
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::quorum::{Acks, Decision, Fault, Shortfall, WriteQuorum};
 use crate::dynamo::ring::{Placement, Ring};
-use crate::dynamo::version::{Body, Context as Seen, Mint, RequestId, State, WriteKind};
+use crate::dynamo::version::{Body, Context as Seen, Mint, Reason, RequestId, State, WriteKind};
 use crate::limits::SIBLINGS_WARN;
 use crate::wire::state::decode_state;
 
@@ -197,7 +198,7 @@ impl WriteCoordinator {
             terms,
         };
         let sent = self.worker.replica(&minter.node).mint.send(message);
-        let sent = timeout_at(terms.deadline, sent).into_actor(self);
+        let sent = timely(terms.deadline, sent).into_actor(self);
         let arrived = sent.map(move |outcome, act, ctx| {
             let outcome = outcome.map(|sent| sent.unwrap_or(Err(Fault::Broken)));
             act.mint_outcome(&minter, outcome.unwrap_or(Err(Fault::TimedOut)), ctx);
@@ -221,7 +222,11 @@ impl WriteCoordinator {
                 .clone()
                 .map_or(Body::Tombstone, Body::Value),
             request: self.request,
-            remember: self.write.request.is_some() || self.doubtful,
+            remember: if self.doubtful {
+                Some(Reason::Doubtful)
+            } else {
+                self.write.request.map(|_| Reason::Keyed)
+            },
             merged,
         }
     }

@@ -293,7 +293,7 @@ mod tests {
                 id: 1,
                 fingerprint: u64::from(kind == WriteKind::Delete),
             },
-            remember: false,
+            remember: None,
             merged: None,
         };
         let value = || Body::Value(Bytes::from_static(b"1"));

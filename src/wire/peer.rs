@@ -16,7 +16,7 @@ use super::trace::TraceId;
 use crate::dynamo::key::Key;
 use crate::dynamo::quorum::Fault;
 use crate::dynamo::ring::{MemberNumber, OwnerSet};
-use crate::dynamo::version::{Body, Context, Mint, RequestId, State, WriteKind};
+use crate::dynamo::version::{Body, Context, Mint, Reason, RequestId, State, WriteKind};
 
 /// Version of the peer protocol; a node refuses peers of another one.
 pub const PROTOCOL: &str = "1";
@@ -28,6 +28,8 @@ pub struct Batch {
     pub epoch: u64,
     /// What to do, in order.
     pub ops: Vec<Op>,
+    /// Mints whose replies, in earlier batches, have reached their coordinators.
+    pub heard: Vec<u128>,
 }
 
 /// One operation and the time left for it.
@@ -141,6 +143,13 @@ struct BatchDto<'a> {
     epoch: u64,
     #[serde(borrow)]
     ops: Vec<OpDto<'a>>,
+    /// Sixteen bytes each.
+    #[serde(
+        default,
+        with = "serde_bytes",
+        skip_serializing_if = "<[u8]>::is_empty"
+    )]
+    heard: Vec<u8>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -181,6 +190,8 @@ struct MintDto<'a> {
     fingerprint: u64,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     remember: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    doubtful: bool,
     #[serde(default, with = "serde_bytes", skip_serializing_if = "Option::is_none")]
     merged: Option<Vec<u8>>,
 }
@@ -246,6 +257,7 @@ impl Batch {
         rmp_serde::to_vec_named(&BatchDto {
             epoch: self.epoch,
             ops,
+            heard: self.heard.iter().flat_map(|id| id.to_be_bytes()).collect(),
         })
     }
 
@@ -259,6 +271,14 @@ impl Batch {
         Ok(Self {
             epoch: dto.epoch,
             ops: ops.collect::<Result<_, _>>()?,
+            heard: dto
+                .heard
+                .as_chunks()
+                .0
+                .iter()
+                .copied()
+                .map(u128::from_be_bytes)
+                .collect(),
         })
     }
 }
@@ -348,7 +368,8 @@ fn mint_to_dto(mint: &Mint) -> MintDto<'_> {
         },
         request: mint.request.id.to_be_bytes(),
         fingerprint: mint.request.fingerprint,
-        remember: mint.remember,
+        remember: mint.remember.is_some(),
+        doubtful: mint.remember == Some(Reason::Doubtful),
         merged: mint
             .merged
             .as_ref()
@@ -370,7 +391,11 @@ fn mint_from_dto(dto: MintDto<'_>, message: &Bytes) -> Result<Mint, PeerMessageE
             id: u128::from_be_bytes(dto.request),
             fingerprint: dto.fingerprint,
         },
-        remember: dto.remember,
+        remember: match (dto.remember, dto.doubtful) {
+            (false, _) => None,
+            (true, false) => Some(Reason::Keyed),
+            (true, true) => Some(Reason::Doubtful),
+        },
         merged: dto
             .merged
             .map(|state| decode_state(&Bytes::from(state)))

@@ -10,7 +10,9 @@ use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
 use crate::dynamo::node_id::Incarnation;
-use crate::dynamo::version::{Actor, Body, Context, Dot, Remembered, RequestId, Sibling, State};
+use crate::dynamo::version::{
+    Actor, Body, Context, Dot, Reason, Remembered, RequestId, Sibling, State,
+};
 
 /// No actor writes a record this often; beyond it the sums of the core could overflow.
 const MAX_COUNT: u64 = 1 << 62;
@@ -71,6 +73,8 @@ struct RememberedFields {
     request: RequestFields,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     brief: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    doubtful: bool,
 }
 
 #[derive(Deserialize)]
@@ -153,13 +157,13 @@ fn check(state: &State) -> Result<(), StateError> {
         return Err(StateError::NotCanonical("siblings"));
     }
     let remembered = &state.remembered;
-    let crowded = [false, true].into_iter().any(|brief| {
-        let kind = remembered.iter().filter(|r| r.brief == brief);
+    let crowded = Reason::ALL.into_iter().any(|reason| {
+        let kind = remembered.iter().filter(|r| r.reason == reason);
         let actors: Vec<Actor> = kind.map(|r| r.dot.actor).collect();
-        let mut runs = actors.windows(State::REMEMBERED_PER_ACTOR + 1);
+        let mut runs = actors.windows(reason.most() + 1);
         runs.any(|run| run.first() == run.last())
     });
-    if crowded || !remembered.is_sorted_by(|a, b| (a.dot, a.brief) < (b.dot, b.brief)) {
+    if crowded || !remembered.is_sorted_by(|a, b| (a.dot, a.reason) < (b.dot, b.reason)) {
         return Err(StateError::NotCanonical("remembered requests"));
     }
     let siblings = state.siblings.iter().map(|s| s.dot);
@@ -220,7 +224,11 @@ fn sibling_in(whole: &Bytes, fields: &SiblingFields<'_>) -> Sibling {
 fn remembered_in(fields: &RememberedFields) -> Remembered {
     Remembered {
         dot: dot_in(fields.dot),
-        brief: fields.brief,
+        reason: match (fields.brief, fields.doubtful) {
+            (_, true) => Reason::Doubtful,
+            (true, false) => Reason::Afar,
+            (false, false) => Reason::Keyed,
+        },
         request: request_in(fields.request),
     }
 }
@@ -261,7 +269,8 @@ fn remembered_out<S: Serializer>(list: &[Remembered], out: S) -> Result<S::Ok, S
     out.collect_seq(list.iter().map(|r| RememberedFields {
         dot: dot_out(r.dot),
         request: request_out(r.request),
-        brief: r.brief,
+        brief: r.reason == Reason::Afar,
+        doubtful: r.reason == Reason::Doubtful,
     }))
 }
 

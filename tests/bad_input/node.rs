@@ -17,7 +17,9 @@ use quorate::dynamo::key::Key;
 use quorate::dynamo::node_id::Incarnation;
 use quorate::dynamo::quorum::{Acks, Shortfall};
 use quorate::dynamo::ring::ClusterId;
-use quorate::dynamo::version::{self, Body, Context, Mint, Refused, RequestId, State, decide};
+use quorate::dynamo::version::{
+    self, Body, Context, Mint, Reason, Refused, RequestId, State, decide,
+};
 use quorate::http::client_api::{self, ClientApi};
 use quorate::http::listener::listen;
 use quorate::limits::Limits;
@@ -148,7 +150,7 @@ impl Handler<Write> for OneReplica {
             seen: write.clock.clone().unwrap_or_else(now),
             body: write.value.clone().map_or(Body::Tombstone, Body::Value),
             request: write.request.unwrap_or(anonymous),
-            remember: write.request.is_some(),
+            remember: write.request.map(|_| Reason::Keyed),
             merged: None,
         };
         let epochs = &mut self.epochs;

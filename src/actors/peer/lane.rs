@@ -19,6 +19,9 @@ use crate::wire::peer::{Action, Batch, Done, Op};
 /// A batch that is out for so long no longer holds up the next one.
 const STALLED_AFTER: Duration = Duration::from_millis(250);
 
+/// How long a batch may take that nobody waits for.
+const NEWS_TIME: Duration = Duration::from_secs(1);
+
 /// The operations of one kind for one node.
 #[derive(Debug, Default)]
 pub(super) struct Lane {
@@ -27,6 +30,8 @@ pub(super) struct Lane {
     bytes: usize,
     flights: Vec<Flight>,
     next_number: u64,
+    /// Mints whose replies were heard since the last departure.
+    heard: Vec<u128>,
 }
 
 /// An operation, and whom to tell what became of it.
@@ -76,7 +81,8 @@ impl Lane {
         let bytes = self.bytes + queued.action.size();
         let fits = bytes <= MAX_PEER_QUEUE_BYTES || self.queue.is_empty();
         if !fits || self.queue.len() >= MAX_PEER_QUEUE {
-            return queued.reply.give(Err(Fault::Overloaded));
+            queued.reply.give(Err(Fault::Overloaded));
+            return;
         }
         self.bytes = bytes;
         self.queue.push_back(queued);
@@ -129,6 +135,41 @@ impl Lane {
             let reply = Some(reply);
             waiting.push(Waiting { terms, reply });
         }
+        Some(self.take_off(
+            Batch {
+                epoch,
+                ops,
+                heard: Vec::new(),
+            },
+            waiting,
+            now,
+            deadline,
+        ))
+    }
+
+    /// Whether the node waits to be told what was heard, and no batch is about to tell it.
+    pub(super) fn has_news(&self) -> bool {
+        !self.heard.is_empty() && self.is_idle()
+    }
+
+    /// A batch of nothing but what was heard.
+    pub(super) fn depart_with_news(&mut self, epoch: u64, now: Instant) -> Departure {
+        let batch = Batch {
+            epoch,
+            ops: Vec::new(),
+            heard: Vec::new(),
+        };
+        self.take_off(batch, Vec::new(), now, now + NEWS_TIME)
+    }
+
+    fn take_off(
+        &mut self,
+        mut batch: Batch,
+        waiting: Vec<Waiting>,
+        now: Instant,
+        deadline: Instant,
+    ) -> Departure {
+        batch.heard = std::mem::take(&mut self.heard);
         self.next_number += 1;
         let number = self.next_number;
         self.flights.push(Flight {
@@ -136,11 +177,11 @@ impl Lane {
             since: now,
             waiting,
         });
-        Some(Departure {
+        Departure {
             number,
-            batch: Batch { epoch, ops },
+            batch,
             deadline,
-        })
+        }
     }
 
     /// Takes from the queue what fits into one message.
@@ -190,8 +231,10 @@ impl Lane {
                     terms,
                     reply,
                 });
-            } else {
-                reply.give(result);
+            } else if reply.give(result)
+                && let Action::Mint(mint) = op.action
+            {
+                self.heard.push(mint.request.id);
             }
         }
         for queued in again.into_iter().rev() {
@@ -244,19 +287,26 @@ impl Flight {
 }
 
 impl ReplyTo {
-    /// An answer to another question than the one asked is none.
-    pub(super) fn give(self, outcome: Result<Done, Fault>) {
-        match self {
-            Self::Read(reply) => reply.send(match outcome {
-                Ok(Done::Read(state)) => Ok(state),
-                other => Err(other.err().unwrap_or(Fault::Broken)),
-            }),
-            Self::Write(reply) => reply.send(match outcome {
-                Ok(Done::Written) => Ok(()),
-                other => Err(other.err().unwrap_or(Fault::Broken)),
-            }),
-            Self::Mint(reply) => reply.send(outcome.and_then(mint_reply)),
-        }
+    /// An answer to another question than the one asked is none. Says whether the node's word was
+    /// heard.
+    pub(super) fn give(self, outcome: Result<Done, Fault>) -> bool {
+        let spoke = outcome.is_ok();
+        let heard = match self {
+            Self::Read(reply) => reply
+                .deliver(match outcome {
+                    Ok(Done::Read(state)) => Ok(state),
+                    other => Err(other.err().unwrap_or(Fault::Broken)),
+                })
+                .is_ok(),
+            Self::Write(reply) => reply
+                .deliver(match outcome {
+                    Ok(Done::Written) => Ok(()),
+                    other => Err(other.err().unwrap_or(Fault::Broken)),
+                })
+                .is_ok(),
+            Self::Mint(reply) => reply.deliver(outcome.and_then(mint_reply)).is_ok(),
+        };
+        spoke && heard
     }
 }
 

@@ -75,7 +75,7 @@ impl Bench {
                 id: 1,
                 fingerprint: 1,
             },
-            remember: false,
+            remember: None,
             merged: None,
         };
         let terms = terms(PATIENCE);
@@ -178,6 +178,57 @@ async fn each_operation_gets_its_own_result() {
     call.answer(200, results(5, replies));
     assert_eq!(outcome(write).await, Err(Fault::StorageFull));
     assert_eq!(outcome(mint).await, Ok(MintReply::Minted(done)));
+}
+
+/// The minter must know, for as long as it may be asked by the next coordinator.
+#[actix::test]
+async fn the_next_batch_tells_which_mints_were_heard_of() {
+    let mut bench = Bench::new().await;
+    let mint = bench.mint();
+    let (first, one) = bench.batch().await;
+    assert!(first.heard.is_empty());
+    let write = bench.write("w", PATIENCE);
+    crate::actors::fake::settle().await;
+    one.answer(200, results(5, vec![Ok(Done::RequestReused)]));
+    assert_eq!(outcome(mint).await, Ok(MintReply::RequestReused));
+    let (second, two) = bench.batch().await;
+    assert_eq!((second.ops.len(), second.heard), (1, vec![1]));
+    // Neither a fault nor an answer that nobody waits for is heard.
+    let (failed, gone) = (bench.mint(), bench.mint());
+    crate::actors::fake::settle().await;
+    two.answer(200, results(5, vec![Ok(Done::Written)]));
+    assert_eq!(outcome(write).await, Ok(()));
+    let (third, three) = bench.batch().await;
+    assert_eq!((third.ops.len(), third.heard), (2, Vec::new()));
+    gone.abort();
+    let last = bench.write("w", PATIENCE);
+    crate::actors::fake::settle().await;
+    three.answer(
+        200,
+        results(5, vec![Err(Fault::TimedOut), Ok(Done::RequestReused)]),
+    );
+    assert_eq!(outcome(failed).await, Err(Fault::TimedOut));
+    let (fourth, four) = bench.batch().await;
+    assert_eq!((fourth.ops.len(), fourth.heard), (1, Vec::new()));
+    four.answer(200, results(5, vec![Ok(Done::Written)]));
+    assert_eq!(outcome(last).await, Ok(()));
+}
+
+#[actix::test]
+async fn what_was_heard_travels_alone_when_nothing_follows() {
+    let mut bench = Bench::new().await;
+    let mint = bench.mint();
+    let (_, call) = bench.batch().await;
+    call.answer(200, results(5, vec![Ok(Done::RequestReused)]));
+    assert_eq!(outcome(mint).await, Ok(MintReply::RequestReused));
+    let (batch, call) = bench.batch().await;
+    assert_eq!((batch.ops.len(), batch.heard), (0, vec![1]));
+    call.answer(200, results(5, Vec::new()));
+    let write = bench.write("w", PATIENCE);
+    let (batch, call) = bench.batch().await;
+    assert_eq!((batch.ops.len(), batch.heard), (1, Vec::new()));
+    call.answer(200, results(5, vec![Ok(Done::Written)]));
+    assert_eq!(outcome(write).await, Ok(()));
 }
 
 #[actix::test]

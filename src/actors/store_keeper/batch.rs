@@ -17,7 +17,7 @@ use crate::actors::store_keeper::Recover;
 use crate::dynamo::key::{Key, Partition};
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::quorum::Fault;
-use crate::dynamo::version::{Actor, Decided, Mint, Refused, decide, sync};
+use crate::dynamo::version::{Actor, Decided, Mint, Reason, Refused, decide, sync};
 use crate::limits::SIBLINGS_MAX;
 use crate::mutant::Mutant;
 use crate::storage::{Change, Counts, EngineError, HintTally, Presence, hint_bytes};
@@ -188,7 +188,7 @@ impl<'a> Batch<'a> {
         self.on_entry(&mint.key, Ok(place), |_, entry| {
             entry.check_whole()?;
             let mut state = entry.state.clone();
-            state.remember(mint.mint.request.id, false);
+            state.remember(mint.mint.request.id, Reason::Doubtful);
             entry.become_state(state, entry.minted);
             Ok(())
         })
@@ -414,8 +414,11 @@ impl<'a> Batch<'a> {
         Ok(
             match decide(&entry.state, current, mint, SIBLINGS_MAX, open_epoch) {
                 Ok(mut decided) => {
-                    if afar && !mint.remember {
-                        decided.state.remember(mint.request.id, true);
+                    if afar && mint.remember != Some(Reason::Doubtful) {
+                        let unheard = &mut self.store.unheard;
+                        unheard.add(mint.request.id);
+                        let is_unheard = |id| unheard.holds(id);
+                        decided.state.remember_afar(mint.request.id, is_unheard);
                     }
                     MintReply::Minted(minted(entry, decided))
                 }

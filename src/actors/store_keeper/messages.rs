@@ -30,11 +30,13 @@ pub enum StoreReply {
 }
 
 /// Asks for a whole batch to be applied in order; the replies come together, in the same order.
-#[derive(Debug, Message)]
+#[derive(Debug, Default, Message)]
 #[rtype(result = "Vec<Result<StoreReply, Fault>>")]
 pub struct Apply {
     /// The operations.
     pub ops: Vec<StoreOp>,
+    /// Earlier mints for other nodes that need not be told again.
+    pub heard: Vec<u128>,
 }
 
 /// Asks for a damaged record to be replaced by what enough other owners hold that every

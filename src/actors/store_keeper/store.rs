@@ -8,6 +8,7 @@ use slog::{Logger, warn};
 use tokio::time::Instant;
 
 use super::recent::{Known, Recent};
+use super::unheard::Unheard;
 use super::upkeep::mark;
 use crate::actors::local_reader::{LocalRecords, Stored};
 use crate::dynamo::key::Key;
@@ -37,6 +38,7 @@ pub(super) struct Store {
     pub(super) hint_limit: u64,
     /// Whoever commits a change of a record has taken it out of here.
     pub(super) recent: Recent,
+    pub(super) unheard: Unheard,
     pub(super) random: Box<dyn FnMut() -> u64 + Send>,
     pub(super) log: Logger,
     pub(super) commits: u64,

@@ -18,12 +18,12 @@ use crate::actors::ring_view::View;
 use crate::actors::ring_view::tests::{id, ring};
 use crate::dynamo::key::Key;
 use crate::dynamo::ring::ClusterId;
-use crate::dynamo::version::{Context, Remembered, State, WriteKind};
+use crate::dynamo::version::{Context, Reason, Remembered, State, WriteKind};
 use crate::limits::SIBLINGS_MAX;
 use crate::storage::{Change, Sync};
 use crate::wire::record::encode_record;
 use crate::wire::state::{decode_state, encode_state};
-use fixture::{FakeEngine, delete, key, minted, put, run, terms, write, written};
+use fixture::{FakeEngine, apply, delete, key, minted, put, run, terms, write, written};
 
 fn always() -> (Arc<FakeEngine>, fixture::Run) {
     let engine = Arc::new(FakeEngine::default());
@@ -48,7 +48,7 @@ async fn a_mint_is_seen_by_the_next_mint_of_the_same_batch() {
     let (engine, run) = always();
     let before = engine.counted().0;
     let ops = ["1", "2"].map(|value| StoreOp::Mint(put("k", value, Context::empty())));
-    let batch = Apply { ops: ops.into() };
+    let batch = apply(ops.into());
     let replies = run.keeper.send(batch).await.unwrap();
     let counts: Vec<usize> = replies
         .into_iter()
@@ -61,9 +61,9 @@ async fn a_mint_is_seen_by_the_next_mint_of_the_same_batch() {
     let state = run.state("k").unwrap();
     assert_eq!(state.context.vector().len(), 1, "one actor minted both");
     assert_eq!(state.context.vector()[0].1, 2);
-    let brief = |r: &Remembered| r.brief;
+    let afar = |r: &Remembered| r.reason == Reason::Afar;
     assert!(
-        state.remembered.len() == 2 && state.remembered.iter().all(brief),
+        state.remembered.len() == 2 && state.remembered.iter().all(afar),
         "from afar"
     );
     assert_eq!(
@@ -71,6 +71,36 @@ async fn a_mint_is_seen_by_the_next_mint_of_the_same_batch() {
         2,
         "the epoch lease, and the batch"
     );
+}
+
+/// P3. The first of many mints for other nodes stays known as long as its coordinator may not have
+/// heard of it.
+#[actix::test]
+async fn p3_a_mint_for_another_node_is_remembered_until_its_coordinator_has_heard() {
+    let (_, run) = always();
+    let (mut seen, mut ids) = (Context::empty(), Vec::new());
+    for _ in 0..3 * Reason::Afar.most() {
+        let mint = put("k", "1", seen.clone());
+        ids.push(mint.mint.request.id);
+        let heard = ids.iter().rev().skip(1).copied().filter(|id| *id != ids[0]);
+        let batch = Apply {
+            heard: heard.take(1).collect(),
+            ..apply(vec![StoreOp::Mint(mint)])
+        };
+        let reply = run.keeper.send(batch).await.unwrap().remove(0);
+        let Ok(StoreReply::Minted(reply)) = reply else {
+            panic!("{reply:?}")
+        };
+        seen = minted(reply).answer;
+    }
+    let known = |state: &State, reason| -> Vec<u128> {
+        let own = state.remembered.iter().filter(|r| r.reason == reason);
+        own.map(|r| r.request.id).collect()
+    };
+    let state = run.state("k").unwrap();
+    assert_eq!(known(&state, Reason::Doubtful), ids[..1]);
+    let last = ids.len() - Reason::Afar.most();
+    assert_eq!(known(&state, Reason::Afar), ids[last..]);
 }
 
 #[actix::test]
@@ -106,7 +136,7 @@ async fn what_was_not_minted_is_told_with_the_state() {
     let full = encode_state(&run.state("k").unwrap());
     assert_eq!(reply, Ok(MintReply::TooManySiblings(full)));
     let mut kept = put("r", "1", Context::empty());
-    kept.mint.remember = true;
+    kept.mint.remember = Some(Reason::Keyed);
     let first = run.mint(kept.clone()).await.unwrap();
     assert_eq!(run.mint(kept.clone()).await, Ok(first));
     kept.mint.request.fingerprint += 1;
@@ -153,7 +183,7 @@ async fn a_state_that_cannot_be_read_is_refused_alone() {
     bad.state = Bytes::from_static(b"\xc1");
     let good = write("k", &written(7, 1, 1));
     let ops = [bad, good].map(StoreOp::Write).into();
-    let replies = run.keeper.send(Apply { ops }).await.unwrap();
+    let replies = run.keeper.send(apply(ops)).await.unwrap();
     assert_eq!(replies, [Err(Fault::Unreachable), Ok(StoreReply::Written)]);
 }
 
@@ -270,7 +300,7 @@ async fn a_full_disk_refuses_what_needs_space_and_nothing_else() {
         name: "ring",
         value: "r".into(),
     };
-    let (saved, replies) = tokio::join!(run.keeper.send(meta), run.keeper.send(Apply { ops }));
+    let (saved, replies) = tokio::join!(run.keeper.send(meta), run.keeper.send(apply(ops)));
     let full = || Err(Fault::StorageFull);
     assert_eq!(
         replies.unwrap(),

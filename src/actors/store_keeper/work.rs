@@ -9,7 +9,7 @@ use crate::actors::deferred::Reply;
 use crate::actors::replica::{MintReply, ReplicaMint, ReplicaWrite};
 use crate::dynamo::key::Key;
 use crate::dynamo::quorum::Fault;
-use crate::dynamo::version::Body;
+use crate::dynamo::version::{Body, Reason};
 use crate::storage::EngineError;
 use crate::wire::state::size_hint;
 
@@ -156,7 +156,7 @@ impl Decided {
 impl Tried {
     fn answer(self, committed: Committed, reply: Reply<Result<MintReply, Fault>>) -> Option<Work> {
         match reply.deliver(self.answer.after(committed)) {
-            Err(Ok(MintReply::Minted(_))) if !self.mint.mint.remember => {
+            Err(Ok(MintReply::Minted(_))) if self.mint.mint.remember != Some(Reason::Doubtful) => {
                 Some(Work::Remember(self.mint, self.place))
             }
             Ok(()) | Err(_) => None,

@@ -129,7 +129,7 @@ async fn a_silent_minter_leaves_the_next_owner_its_share_and_nobody_is_answered_
     let (b, second, answer) = stage.mint().await;
     assert_eq!(began.elapsed().as_millis(), 4000 / 3 + 1, "rounded up");
     let remembered = Mint {
-        remember: true,
+        remember: Some(Reason::Doubtful),
         ..first.mint.clone()
     };
     assert_eq!((b.as_str(), &second.mint), ("b", &remembered));

@@ -7,7 +7,7 @@ use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 use proptest::sample::subsequence;
 
-use super::{Actor, Body, Context, Dot, Remembered, RequestId, Sibling, State, sync};
+use super::{Actor, Body, Context, Dot, Reason, Remembered, RequestId, Sibling, State, sync};
 use crate::dynamo::node_id::Incarnation;
 
 type Dots = BTreeSet<Dot>;
@@ -48,7 +48,7 @@ fn sibling(dot: Dot) -> Sibling {
 
 /// Any state: known writes, of which some survive and some are remembered.
 fn state() -> impl Strategy<Value = State> {
-    let long = (actor(), 1_u64..14).prop_map(|(actor, n)| (1..=n).map(move |n| Dot { actor, n }));
+    let long = (actor(), 1_u64..200).prop_map(|(actor, n)| (1..=n).map(move |n| Dot { actor, n }));
     let known = (btree_set(dot(), 0..12), vec(long, 0..2)).prop_map(|(mut dots, long)| {
         dots.extend(long.into_iter().flatten());
         dots
@@ -64,7 +64,7 @@ fn state() -> impl Strategy<Value = State> {
             .prop_map(|(known, live, remembered)| {
                 let remember = |dot| Remembered {
                     dot,
-                    brief: dot.n % 2 == 0,
+                    reason: Reason::ALL[usize::try_from(dot.n % 3).unwrap()],
                     request: request(dot),
                 };
                 let mut state = State {
@@ -147,9 +147,9 @@ proptest! {
             let fine = |s: &State| s.holds(dot) || !s.context.covers(dot);
             prop_assert_eq!(merged.holds(dot), fine(&a) && fine(&b), "{:?}", dot);
         }
-        let few = |run: &[Remembered]| [false, true].into_iter().all(|brief| {
-            let kind = run.iter().filter(|r| r.brief == brief);
-            kind.count() <= State::REMEMBERED_PER_ACTOR
+        let few = |run: &[Remembered]| Reason::ALL.into_iter().all(|reason| {
+            let kind = run.iter().filter(|r| r.reason == reason);
+            kind.count() <= reason.most()
         });
         let mut by_actor = merged.remembered.chunk_by(|x, y| x.dot.actor == y.dot.actor);
         prop_assert!(by_actor.all(few));

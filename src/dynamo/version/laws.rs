@@ -6,7 +6,9 @@
 
 use bytes::Bytes;
 
-use super::{Actor, Body, Context, Mint, Refused, RequestId, State, WriteKind, decide, sync};
+use super::{
+    Actor, Body, Context, Mint, Reason, Refused, RequestId, State, WriteKind, decide, sync,
+};
 use crate::dynamo::key::fmix64;
 use crate::dynamo::node_id::Incarnation;
 
@@ -157,7 +159,7 @@ impl World {
                 id: id.into(),
                 fingerprint: 0,
             },
-            remember: id % 3 == 0,
+            remember: (id % 3 == 0).then_some(Reason::Keyed),
             merged: merged.map(|m| m.state.clone()),
         };
         let tombstones = self.tombstones;

@@ -16,7 +16,7 @@ mod tests;
 mod update;
 
 pub use context::Context;
-pub use state::{Body, Remembered, RequestId, Sibling, State};
+pub use state::{Body, Reason, Remembered, RequestId, Sibling, State};
 pub use sync::sync;
 pub use update::{Decided, Mint, Refused, WriteKind, decide, is_amnesia};
 

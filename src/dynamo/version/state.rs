@@ -34,15 +34,45 @@ pub struct Sibling {
     pub request: RequestId,
 }
 
+/// Why a write is remembered. Each reason has room of its own, so that the many do not push out the
+/// few.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    /// Its request has an `Idempotency-Key` and may come again.
+    Keyed,
+    /// It was minted for another node, which in all likelihood has heard so.
+    Afar,
+    /// Another owner has been asked for the same, or may yet be, since its coordinator has not heard
+    /// of a first attempt.
+    Doubtful,
+}
+
+impl Reason {
+    /// Every one, in order.
+    pub const ALL: [Self; 3] = [Self::Keyed, Self::Afar, Self::Doubtful];
+
+    /// How many writes of each actor are remembered for it: the last ones. A bound by actor and
+    /// count, not by time, keeps `sync` commutative and associative. It means: an attempt that
+    /// comes to light, or a retry that arrives, after this many more such writes of the same minter
+    /// to the same key is not recognised, and makes one sibling more.
+    #[must_use]
+    pub const fn most(self) -> usize {
+        match self {
+            Self::Keyed | Self::Afar => 8,
+            // Only what was under way at the moment of a fault is of this kind.
+            Self::Doubtful => 64,
+        }
+    }
+}
+
 /// A past write whose request may come again, or may have been tried elsewhere: remembered after
 /// its value is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Remembered {
     /// The write.
     pub dot: Dot,
-    /// Whether it is remembered only because its minter's reply may be lost on the way. There are
-    /// many of these, so they do not push out the others.
-    pub brief: bool,
+    /// What for.
+    pub reason: Reason,
     /// The request that made it.
     pub request: RequestId,
 }
@@ -56,18 +86,11 @@ pub struct State {
     pub context: Context,
     /// The versions that no known write covers.
     pub siblings: Vec<Sibling>,
-    /// Of each actor the last [`State::REMEMBERED_PER_ACTOR`] writes that are to be remembered, and
-    /// as many that are so only briefly.
+    /// Of each actor the last [`Reason::most`] writes for each reason.
     pub remembered: Vec<Remembered>,
 }
 
 impl State {
-    /// How many requests are remembered of each actor. A bound by actor and count, not by time,
-    /// keeps `sync` commutative and associative. It means: an attempt that comes to light after the
-    /// minter of its twin has minted this many more such writes of the same key is not
-    /// recognised, and shows as one sibling more; a retry with a key is then written once more.
-    pub const REMEMBERED_PER_ACTOR: usize = 8;
-
     /// Whether nothing was ever written.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -113,7 +136,7 @@ impl State {
     pub fn written_by(&self, id: u128) -> Option<Remembered> {
         let living = self.siblings.iter().map(|s| Remembered {
             dot: s.dot,
-            brief: false,
+            reason: Reason::Doubtful,
             request: s.request,
         });
         self.remembered
@@ -124,32 +147,69 @@ impl State {
     }
 
     /// Remembers what is known of a request's writes, for when their values are gone.
-    pub fn remember(&mut self, id: u128, brief: bool) {
+    pub fn remember(&mut self, id: u128, reason: Reason) {
+        self.note(id, reason);
+        self.trim_remembered();
+    }
+
+    /// Remembers a write for another node. What has to make room for it while its coordinator has
+    /// not heard of it becomes doubtful.
+    pub fn remember_afar(&mut self, id: u128, is_unheard: impl Fn(u128) -> bool) {
+        self.note(id, Reason::Afar);
+        let mut doubtful = Vec::new();
+        self.crowd_out(|r| {
+            if r.reason == Reason::Afar && is_unheard(r.request.id) {
+                doubtful.push(Remembered {
+                    reason: Reason::Doubtful,
+                    ..*r
+                });
+            }
+        });
+        if !doubtful.is_empty() {
+            self.remembered.extend(doubtful);
+            self.trim_remembered();
+        }
+    }
+
+    fn note(&mut self, id: u128, reason: Reason) {
         let own = self.siblings.iter().filter(|s| s.request.id == id);
         self.remembered.extend(own.map(|s| Remembered {
             dot: s.dot,
-            brief,
+            reason,
             request: s.request,
         }));
-        self.trim_remembered();
     }
 
     pub(super) fn holds(&self, dot: Dot) -> bool {
         self.siblings.binary_search_by_key(&dot, |s| s.dot).is_ok()
     }
 
+    /// Keeps of each actor the last ones for each reason.
     pub(super) fn trim_remembered(&mut self) {
+        self.crowd_out(|_| {});
+    }
+
+    /// The same, and tells what has to go.
+    fn crowd_out(&mut self, mut gone: impl FnMut(&Remembered)) {
         self.remembered.sort_unstable();
         self.remembered.dedup();
-        let all = std::mem::take(&mut self.remembered);
-        for run in all.chunk_by(|a, b| a.dot.actor == b.dot.actor) {
-            for brief in [false, true] {
-                let kind = run.iter().filter(|r| r.brief == brief);
-                let surplus = kind.clone().count();
-                let surplus = surplus.saturating_sub(Self::REMEMBERED_PER_ACTOR);
-                self.remembered.extend(kind.skip(surplus));
+        let (mut actor, mut left) = (None, Reason::ALL.map(|reason| (reason, 0)));
+        self.remembered.reverse();
+        self.remembered.retain(|r| {
+            if actor != Some(r.dot.actor) {
+                actor = Some(r.dot.actor);
+                left = Reason::ALL.map(|reason| (reason, reason.most()));
             }
-        }
-        self.remembered.sort_unstable();
+            let room = left
+                .iter_mut()
+                .find(|(reason, room)| *reason == r.reason && *room > 0);
+            let Some((_, room)) = room else {
+                gone(r);
+                return false;
+            };
+            *room -= 1;
+            true
+        });
+        self.remembered.reverse();
     }
 }

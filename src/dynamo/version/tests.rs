@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{
-    Actor, Body, Context, Decided, Dot, Mint, Refused, RequestId, State, WriteKind, decide,
+    Actor, Body, Context, Decided, Dot, Mint, Reason, Refused, RequestId, State, WriteKind, decide,
     is_amnesia, sync,
 };
 use crate::dynamo::node_id::Incarnation;
@@ -37,7 +37,7 @@ fn put(value: &str, seen: &Context) -> Mint {
             id: value.bytes().fold(0, |id, b| id << 8 | u128::from(b)),
             fingerprint: 1,
         },
-        remember: false,
+        remember: None,
         merged: None,
     }
 }
@@ -61,7 +61,15 @@ fn create(value: &str, read: &State) -> Mint {
 
 fn keyed(mint: Mint) -> Mint {
     Mint {
-        remember: true,
+        remember: Some(Reason::Keyed),
+        ..mint
+    }
+}
+
+/// As a coordinator asks a second owner, when it has not heard from the first.
+fn doubtful(mint: Mint) -> Mint {
+    Mint {
+        remember: Some(Reason::Doubtful),
         ..mint
     }
 }
@@ -309,7 +317,7 @@ fn a_request_id_used_for_something_else_is_refused() {
 fn the_last_eight_keyed_requests_of_an_actor_are_remembered() {
     let mut a = node(1);
     let mut seen = NOTHING();
-    let requests: Vec<Mint> = (0..=State::REMEMBERED_PER_ACTOR)
+    let requests: Vec<Mint> = (0..=Reason::Keyed.most())
         .map(|i| {
             let request = keyed(put(&i.to_string(), &seen));
             seen = a.write(&request).unwrap().answer;
@@ -462,7 +470,7 @@ fn an_attempt_that_came_too_late_goes_with_the_next_write() {
     second.write(&request).unwrap();
     let mut seen = first.put("next", &once.answer);
     first.receive(&second);
-    for i in 0..=State::REMEMBERED_PER_ACTOR {
+    for i in 0..=Reason::Keyed.most() {
         let more = keyed(put(&i.to_string(), &seen));
         seen = first.write(&more).unwrap().answer;
         assert_eq!(first.values(), [i.to_string()]);
@@ -473,21 +481,46 @@ fn an_attempt_that_came_too_late_goes_with_the_next_write() {
     assert_eq!(first.values().len(), 1, "wherever it comes from");
 }
 
-/// The many writes that are remembered only for the sake of a reply must not push out a second
-/// attempt: the first may come to light as late as its minter is paused.
+/// The many writes that are remembered only for the sake of a reply, or of their key, must not push
+/// out a second attempt: the first may come to light as late as its minter is paused.
 #[test]
-fn what_is_remembered_briefly_is_bounded_apart() {
+fn what_is_remembered_for_one_reason_does_not_push_out_another() {
     let (mut silent, mut second) = (node(1), node(2));
     let request = put("value", &NOTHING());
     silent.write(&request).unwrap();
-    let mut seen = second.write(&keyed(request)).unwrap().answer;
-    for i in 0..3 * State::REMEMBERED_PER_ACTOR {
-        let more = put(&i.to_string(), &seen);
+    let mut seen = second.write(&doubtful(request)).unwrap().answer;
+    for i in 0..3 * Reason::Afar.most() {
+        let more = keyed(put(&i.to_string(), &seen));
         seen = second.write(&more).unwrap().answer;
-        second.state.remember(more.request.id, true);
+        second.state.remember_afar(more.request.id, |_| false);
     }
-    let expected = 1 + State::REMEMBERED_PER_ACTOR;
+    let expected = 1 + Reason::Afar.most() + Reason::Keyed.most();
     assert_eq!(second.state.remembered.len(), expected);
     second.receive(&silent);
     assert_eq!(second.values(), ["23"]);
+}
+
+/// A first attempt that only its minter's side knows was overwritten there, and more often than
+/// mints for other nodes are remembered; the second lives on the other side of a partition. It is
+/// recognised if the minter knew that its reply had not been heard.
+#[test]
+fn an_unheard_mint_is_remembered_however_many_follow() {
+    for (is_heard, expected) in [(false, vec!["23"]), (true, vec!["23", "value"])] {
+        let (mut first, mut second) = (node(1), node(2));
+        let request = put("value", &NOTHING());
+        let unheard = request.request.id;
+        let mut seen = first.write(&request).unwrap().answer;
+        first.state.remember_afar(unheard, |_| !is_heard);
+        second.write(&doubtful(request)).unwrap();
+        for i in 0..3 * Reason::Afar.most() {
+            let more = put(&i.to_string(), &seen);
+            seen = first.write(&more).unwrap().answer;
+            let is_unheard = |id| !is_heard && id == unheard;
+            first.state.remember_afar(more.request.id, is_unheard);
+        }
+        let kept = Reason::Afar.most() + usize::from(!is_heard);
+        assert_eq!(first.state.remembered.len(), kept);
+        first.receive(&second);
+        assert_eq!(first.values(), expected, "heard: {is_heard}");
+    }
 }

@@ -1,6 +1,6 @@
 //! What one replica, the minter, does with a client's write to one key.
 
-use super::{Actor, Body, Context, Dot, Remembered, RequestId, Sibling, State, sync};
+use super::{Actor, Body, Context, Dot, Reason, Remembered, RequestId, Sibling, State, sync};
 use crate::dynamo::node_id::Incarnation;
 use crate::mutant::Mutant;
 
@@ -26,9 +26,8 @@ pub struct Mint {
     pub body: Body,
     /// The request that asks for it.
     pub request: RequestId,
-    /// Whether the request outlives its value: it has an `Idempotency-Key`, or another owner may
-    /// have minted it already.
-    pub remember: bool,
+    /// Why the request is to outlive its value, if it is.
+    pub remember: Option<Reason>,
     /// What a quorum read saw, if the write's rule needs one: merged into the record first, so
     /// that a lagging minter decides as the quorum would.
     pub merged: Option<State>,
@@ -115,8 +114,8 @@ pub fn decide(
     state.siblings.sort_unstable_by_key(|s| s.dot);
     state.context.join(&seen);
     state.context.add(dot);
-    if mint.remember {
-        state.remember(mint.request.id, false);
+    if let Some(reason) = mint.remember {
+        state.remember(mint.request.id, reason);
     }
     let mut answer = seen;
     answer.add(dot);
@@ -158,8 +157,8 @@ fn replay(
     if earlier.request.fingerprint != mint.request.fingerprint {
         return Err(Refused::RequestReused);
     }
-    if mint.remember {
-        state.remember(mint.request.id, false);
+    if let Some(reason) = mint.remember {
+        state.remember(mint.request.id, reason);
     }
     let (own, others): (Vec<&Sibling>, Vec<&Sibling>) =
         (state.siblings.iter()).partition(|s| s.request.id == mint.request.id);

@@ -35,7 +35,7 @@ fn mint(kind: WriteKind, body: Body, merged: Option<State>) -> Mint {
         seen: context(),
         body,
         request,
-        remember: merged.is_some(),
+        remember: merged.is_some().then_some(Reason::Keyed),
         merged,
     }
 }
@@ -68,7 +68,10 @@ fn batches_arrive_as_they_were_sent() {
             OwnerSet::Current,
         ),
     ];
-    let batch = Batch { epoch: 12, ops };
+    let batch = Batch {
+        heard: vec![7, u128::MAX],
+        ..batch_of(ops)
+    };
     assert_eq!(
         Batch::decode(&batch.encode().unwrap().into()).unwrap(),
         batch
@@ -123,11 +126,11 @@ fn the_format_on_the_wire_is_frozen() {
             OwnerSet::Current,
         ),
     ];
-    is_frozen(golden, &Batch { epoch: 12, ops });
+    is_frozen(golden, &batch_of(ops));
     let golden = include_str!("../../../tests/golden/batch-fallback-v1.hex").trim();
     let action = Action::Write(Bytes::from_static(b"state"));
     let ops = vec![op(action, OwnerSet::Fallback(MemberNumber(3)))];
-    is_frozen(golden, &Batch { epoch: 12, ops });
+    is_frozen(golden, &batch_of(ops));
 }
 
 /// Nodes of a version without it pass it over, as they do with any field that they do not know.
@@ -141,7 +144,30 @@ fn a_batch_names_the_requests_that_its_operations_are_part_of() {
     };
     let ops = vec![traced, op(Action::Read, OwnerSet::Current)];
     let golden = include_str!("../../../tests/golden/batch-trace-v1.hex").trim();
-    is_frozen(golden, &Batch { epoch: 12, ops });
+    is_frozen(golden, &batch_of(ops));
+}
+
+/// A node that does not know of it remembers more; one that is not told remembers more.
+#[test]
+fn a_batch_tells_which_replies_were_heard_and_which_mints_are_second_attempts() {
+    let second = Mint {
+        remember: Some(Reason::Doubtful),
+        ..mint(WriteKind::Delete, Body::Tombstone, None)
+    };
+    let batch = Batch {
+        heard: vec![258],
+        ..batch_of(vec![op(Action::Mint(second), OwnerSet::Current)])
+    };
+    let golden = include_str!("../../../tests/golden/batch-heard-v1.hex").trim();
+    is_frozen(golden, &batch);
+}
+
+fn batch_of(ops: Vec<Op>) -> Batch {
+    Batch {
+        epoch: 12,
+        ops,
+        heard: Vec::new(),
+    }
 }
 
 #[track_caller]

@@ -26,7 +26,7 @@ pub(crate) fn golden_state() -> State {
         siblings: vec![first, second],
         remembered: vec![Remembered {
             dot: dot(a, 2),
-            brief: false,
+            reason: Reason::Keyed,
             request: request((7 << 64) | 8, 9),
         }],
     }
@@ -87,10 +87,10 @@ fn state_of(actors: Vec<Writes>) -> State {
             let body = value.map_or(Body::Tombstone, |v| Body::Value(v.into()));
             state.siblings.push(Sibling { dot, body, request });
             if remember {
-                let brief = n % 2 == 0;
+                let reason = Reason::ALL[usize::try_from(n % 3).unwrap()];
                 let remembered = Remembered {
                     dot,
-                    brief,
+                    reason,
                     request,
                 };
                 state.remembered.push(remembered);
@@ -204,6 +204,7 @@ fn a_sibling_of_an_unknown_kind_is_not_taken_for_a_tombstone() {
             dot,
             request,
             brief: false,
+            doubtful: false,
         }],
     };
     let bytes = rmp_serde::to_vec_named(&kindless).unwrap();
@@ -231,6 +232,7 @@ fn states_that_no_node_makes_are_refused() {
         dot: (1, 1, n),
         request: (0, n, 0),
         brief: false,
+        doubtful: false,
     };
     let rows: [(&str, Spoil, &str); 10] = [
         ("unsorted vector", |s| s.vector.reverse(), "order"),
@@ -279,6 +281,8 @@ fn states_that_no_node_makes_are_refused() {
         Err(StateError::NotCanonical("remembered requests"))
     ));
     crowded.remembered[8].brief = true;
+    assert!(read(&crowded).is_ok(), "bounded apart");
+    crowded.remembered[8].doubtful = true;
     assert!(read(&crowded).is_ok(), "bounded apart");
     crowded.remembered.pop();
     assert!(read(&crowded).is_ok());

@@ -9,11 +9,11 @@ use actix::{Actor, MailboxError};
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 
-use super::fixture::{self, FakeEngine, Gate, key, put, run, terms, write, written};
+use super::fixture::{self, FakeEngine, Gate, apply, key, put, run, terms, write, written};
 use crate::actors::local_reader::LocalReader;
 use crate::actors::replica::ReplicaRead;
 use crate::actors::store_keeper::{
-    Apply, COMMIT_OPERATIONS, Drain, GetStatus, SaveMeta, StoreKeeper, StoreOp,
+    COMMIT_OPERATIONS, Drain, GetStatus, SaveMeta, StoreKeeper, StoreOp,
 };
 use crate::dynamo::quorum::Fault;
 use crate::dynamo::version::{Context, Dot};
@@ -72,10 +72,10 @@ async fn a_commit_is_bounded_and_a_peers_batch_is_not_torn() {
     assert_eq!(engine.counted().0, 1 + 2);
     let op = |i: usize| StoreOp::Write(write(&format!("b{i}"), &written(7, 1, 1)));
     let ops: Vec<StoreOp> = (0..COMMIT_OPERATIONS + 9).map(op).collect();
-    let replies = run.keeper.send(Apply { ops }).await.unwrap();
+    let replies = run.keeper.send(apply(ops)).await.unwrap();
     assert_eq!(replies.len(), COMMIT_OPERATIONS + 9);
     assert_eq!(engine.counted().0, 1 + 3);
-    let none = run.keeper.send(Apply { ops: Vec::new() }).await.unwrap();
+    let none = run.keeper.send(apply(Vec::new())).await.unwrap();
     assert!(none.is_empty());
 }
 

@@ -15,7 +15,7 @@ use crate::actors::local_reader::LocalRecords;
 use crate::actors::replica::{MintReply, Minted, ReplicaMint, ReplicaWrite, Terms};
 use crate::actors::ring_view::tests::{id, ring};
 use crate::actors::ring_view::{RingPublisher, View};
-use crate::actors::store_keeper::{StoreKeeper, StoreParts};
+use crate::actors::store_keeper::{Apply, StoreKeeper, StoreOp, StoreParts};
 use crate::dynamo::key::{Key, Partition};
 use crate::dynamo::node_id::{Incarnation, NodeId};
 use crate::dynamo::quorum::Fault;
@@ -213,10 +213,17 @@ pub(super) fn put(text: &str, value: &'static str, seen: Context) -> ReplicaMint
             seen,
             body: Body::Value(Bytes::from(value)),
             request: RequestId { id, fingerprint: 0 },
-            remember: false,
+            remember: None,
             merged: None,
         },
         terms: terms(),
+    }
+}
+
+pub(super) fn apply(ops: Vec<StoreOp>) -> Apply {
+    Apply {
+        ops,
+        ..Apply::default()
     }
 }
 

@@ -6,8 +6,8 @@ use actix::Addr;
 use futures_util::FutureExt;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::fixture::{self, Around, FakeEngine, key, minted, put, write, written};
-use crate::actors::store_keeper::{Apply, COMMIT_OPERATIONS, GetStatus, StoreKeeper, StoreOp};
+use super::fixture::{self, Around, FakeEngine, apply, key, minted, put, write, written};
+use crate::actors::store_keeper::{COMMIT_OPERATIONS, GetStatus, StoreKeeper, StoreOp};
 use crate::dynamo::version::{Context, State};
 use crate::storage::Durability;
 use crate::wire::state::decode_state;
@@ -102,7 +102,7 @@ async fn a_mint_is_not_done_when_nobody_waits_for_it() {
     // Both are taken from the mailbox together; the mint finds no room in the next commit.
     let op = |i: usize| StoreOp::Write(write(&format!("b{i}"), &written(7, 1, 1)));
     let ops = (0..COMMIT_OPERATIONS).map(op).collect();
-    let mut filling = Box::pin(held.keeper.send(Apply { ops }));
+    let mut filling = Box::pin(held.keeper.send(apply(ops)));
     assert!(filling.as_mut().now_or_never().is_none());
     let mut asked = Box::pin(held.keeper.send(put("k", "1", Context::empty())));
     assert!(asked.as_mut().now_or_never().is_none());

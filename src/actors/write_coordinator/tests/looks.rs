@@ -8,7 +8,7 @@ use crate::actors::replica::MintReply;
 use crate::actors::request::{Applied, Failure};
 use crate::actors::ring_view::tests::id;
 use crate::dynamo::quorum::Fault;
-use crate::dynamo::version::{Context, RequestId, State, WriteKind, sync};
+use crate::dynamo::version::{Context, Reason, RequestId, State, WriteKind, sync};
 use crate::wire::state::encode_state;
 
 /// Answers the look of a write: the two owners asked first hold these.
@@ -195,7 +195,7 @@ async fn a_retry_with_the_same_idempotency_key_answers_as_the_first_did() {
                 answer.send(Ok(Some(encode_state(&record)))).unwrap();
             }
             let (_, mint, answer) = stage.mint().await;
-            assert!(mint.mint.remember && mint.mint.request.id == 5);
+            assert!(mint.mint.remember == Some(Reason::Keyed) && mint.mint.request.id == 5);
             answer.send(Ok(minted(&record, &mint))).unwrap();
             for _ in 0..2 {
                 let (_, merge, answer) = stage.write().await;

@@ -211,7 +211,7 @@ impl Model {
                 id: wish.id,
                 fingerprint: 0,
             },
-            remember: false,
+            remember: None,
             merged: look,
         };
         let replica = &mut self.replicas[r];
