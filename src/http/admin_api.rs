@@ -4,8 +4,11 @@ mod background;
 mod cluster;
 mod log_level;
 mod merkle;
+mod metrics;
 #[cfg(test)]
 mod tests;
+
+use std::sync::Arc;
 
 use actix_web::body::{BoxBody, EitherBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -31,6 +34,7 @@ use crate::dynamo::ring::{Member, Ring};
 use crate::dynamo::version::{Actor, Body, Context, Sibling};
 use crate::limits::Limits;
 use crate::logging::LevelName;
+use crate::metrics::requests::RequestCounts;
 
 /// What the handlers of one worker need.
 #[derive(Clone)]
@@ -41,6 +45,8 @@ pub struct AdminApi {
     pub limits: Limits,
     /// SHA-256 of what an operator must show, if anything.
     pub token: Option<[u8; 32]>,
+    /// Where answers are counted, on this listener and the clients'.
+    pub requests: Arc<RequestCounts>,
 }
 
 /// What a token is compared by.
@@ -62,6 +68,7 @@ pub fn app(
     >,
 > {
     App::new()
+        .app_data(web::Data::from(api.requests.clone()))
         .app_data(web::Data::new(api))
         .wrap(from_fn(authorise))
         .wrap(from_fn(correlate))
@@ -95,6 +102,11 @@ pub fn app(
                 .get(log_level::show)
                 .put(log_level::set)
                 .default_service(only("GET, PUT")),
+        )
+        .service(
+            web::resource("/metrics")
+                .get(metrics::metrics)
+                .default_service(only("GET")),
         )
         .service(
             web::resource("/background")

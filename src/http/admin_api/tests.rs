@@ -47,6 +47,7 @@ async fn api(token: Option<&[u8]>) -> (FakeNode, AdminApi) {
         node: handle,
         limits: Limits::default(),
         token: token.map(digest),
+        requests: Arc::default(),
     };
     (node, api)
 }
