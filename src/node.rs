@@ -32,6 +32,7 @@ use crate::actors::ring_keeper::{RestoreError, RingKeeper};
 use crate::actors::ring_view::{RingPublisher, RingView, View};
 use crate::actors::store_keeper::{self, StoreKeeper, StoreParts};
 use crate::actors::surveyor::Surveyor;
+use crate::actors::watcher;
 use crate::actors::worker::Quorums;
 use crate::config::{self, Config, Founding, Listen, Storage};
 use crate::discovery::{Depart, Presence, Retire};
@@ -88,7 +89,7 @@ pub async fn run(config: Config, log: Logger, logs: LogControl) -> Result<(), No
     let mut signals = Signals::listen()?;
     let sockets = Sockets::bind(config.listen)?;
     let mut node = Node::assemble(&config, &log, &logs)?;
-    let server = node.serve(&config, sockets)?;
+    let (server, watcher) = node.serve(&config, sockets)?;
     let handle = server.handle();
     let serving = actix::spawn(server);
     info!(log, "listening"; "event.action" => "started",
@@ -107,6 +108,7 @@ pub async fn run(config: Config, log: Logger, logs: LogControl) -> Result<(), No
         () = signals.end(&logs, &log) => {}
     }
     node.lifecycle.do_send(lifecycle::Drain);
+    watcher.do_send(watcher::Drain);
     handle.stop(end.is_ok()).await;
     if let Ok(Err(failed)) = serving.await {
         error!(log, "a listener failed"; "error.message" => %failed);
@@ -267,6 +269,7 @@ impl Node {
             log: log.clone(),
             logs: logs.clone(),
             keys: KeyNames::shown_if(config.log_keys),
+            control: control.handle(),
         };
         let lifecycle = shared.start_lifecycle(&control, config, (me, past, life, exit));
         shared.start_prober(&control);

@@ -37,6 +37,7 @@ const KEY_METHODS: &str = "GET, HEAD, POST, PUT, DELETE";
 const PROBE_METHODS: &str = "GET, HEAD";
 
 /// What the handlers of one worker need.
+#[derive(Clone)]
 pub struct ClientApi {
     /// The door to the node.
     pub node: NodeHandle,
@@ -80,7 +81,8 @@ pub fn app(
 }
 
 impl ClientApi {
-    fn clocks(&self) -> Result<Arc<ClockCodec>, ApiError> {
+    /// Makes and checks clocks, once the node belongs to a ring.
+    pub(super) fn clocks(&self) -> Result<Arc<ClockCodec>, ApiError> {
         let clocks = self.node.clocks();
         clocks.ok_or_else(|| ApiError::NotReady(self.node.readiness()))
     }
@@ -129,7 +131,8 @@ impl ClientApi {
     }
 }
 
-async fn on_key(
+/// Serves a key.
+pub(super) async fn on_key(
     request: HttpRequest,
     payload: web::Payload,
     api: web::Data<ClientApi>,

@@ -52,6 +52,14 @@ labels! {
         LogLevel "/log-level",
         /// Metrics.
         Metrics "/metrics",
+        /// The console's page and its files.
+        Console "/console/{file}",
+        /// The figures of all members.
+        Figures "/figures",
+        /// What replicas hold of a key.
+        Explore "/explore",
+        /// What happens at the node.
+        Events "/events",
         /// Everything else, what is not there among it.
         Other "other",
     }
@@ -131,6 +139,7 @@ impl Route {
         let below = [
             ("/ring/", Self::RingKey),
             ("/replica/", Self::Replica),
+            ("/console/", Self::Console),
             ("/cluster/", Self::Cluster),
         ];
         if let Some((_, route)) = below.iter().find(|(prefix, _)| path.starts_with(prefix)) {

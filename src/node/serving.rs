@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use actix::Addr;
 use actix_web::{App, web};
 
 use super::door::Door;
@@ -10,23 +11,24 @@ use super::{Node, NodeError, Sockets};
 use crate::actors::admin_handle::AdminHandle;
 use crate::actors::admission::{Deadlines, InFlight};
 use crate::actors::peer_handle::PeerHandle;
+use crate::actors::watcher::Watcher;
+use crate::clock::monotonic;
 use crate::config::Config;
 use crate::http::admin_api::AdminApi;
 use crate::http::client_api::ClientApi;
-use crate::http::{admin_api, client_api, listener, peer_api};
+use crate::http::{admin_api, client_api, console_api, listener, peer_api};
 use crate::limits::{Limits, MAX_PEER_MESSAGE_BYTES};
 use crate::metrics::requests::RequestCounts;
 
 /// How long requests in flight may take to finish once the node is told to stop.
 const DRAIN_SECONDS: u64 = 10;
 
+/// The listeners, and who tells of what happens on the admin one.
+type Serving = (actix_server::Server, Addr<Watcher>);
+
 impl Node {
     /// Puts the three applications on their sockets; they share the worker threads.
-    pub(super) fn serve(
-        &self,
-        config: &Config,
-        sockets: Sockets,
-    ) -> Result<actix_server::Server, NodeError> {
+    pub(super) fn serve(&self, config: &Config, sockets: Sockets) -> Result<Serving, NodeError> {
         let limits = Limits {
             in_flight: config.max_in_flight.get(),
             tombstone_grace: config.tombstone_grace,
@@ -50,40 +52,54 @@ impl Node {
             },
         };
         let requests = Arc::<RequestCounts>::default();
-        let client = {
+        let records = {
             let (limits, requests) = (limits.clone(), requests.clone());
             let log = named(&self.shared.log, "http");
-            move || {
-                client_api::app(ClientApi {
-                    node: door.open(),
-                    limits: limits.clone(),
-                    log: log.clone(),
-                    requests: requests.clone(),
-                })
+            move |node| ClientApi {
+                node,
+                limits: limits.clone(),
+                log: log.clone(),
+                requests: requests.clone(),
             }
         };
+        let handle = self.admin_handle(in_flight);
+        let watcher = self.shared.start_watcher(handle.clone());
         let admin = AdminApi {
-            node: self.admin_handle(in_flight),
+            node: handle.clone(),
             limits: limits.clone(),
             token: config
                 .admin_token
                 .as_ref()
                 .map(|token| admin_api::digest(token.expose())),
+            advertised: config.advertise.admin.clone(),
             requests,
         };
         let peer = self.peer_handle();
         let peer = move || {
             App::new()
                 .app_data(web::Data::new(peer.clone()))
+                .app_data(web::Data::new(handle.clone()))
                 .configure(peer_api::configure)
         };
-        let (body, small) = (limits.body_bytes(), 64 * 1024);
+        let body = limits.body_bytes();
+        let client = {
+            let (door, records) = (door.clone(), records.clone());
+            move || client_api::app(records(door.open()))
+        };
+        let admin = {
+            let (shared, watcher) = (self.shared.clone(), watcher.clone());
+            move || {
+                let console = shared.console(watcher.clone());
+                let records = records(door.open_with(console.worker.clone()));
+                admin_api::app(admin.clone())
+                    .configure(|config| console_api::configure(config, console, records))
+            }
+        };
         let server = listener::listen(server, "client", sockets.client, &limits, body, client)?;
-        let admin = move || admin_api::app(admin.clone());
-        let server = listener::listen(server, "admin", sockets.admin, &limits, small, admin)?;
+        let server = listener::listen(server, "admin", sockets.admin, &limits, body, admin)?;
         let most = MAX_PEER_MESSAGE_BYTES;
         let server = listener::listen(server, "peer", sockets.peer, &limits, most, peer)?;
-        Ok(server.run())
+        Ok((server.run(), watcher))
     }
 
     fn admin_handle(&self, in_flight: InFlight) -> AdminHandle {
@@ -92,6 +108,7 @@ impl Node {
             view: shared.view.clone(),
             life: shared.life.clone(),
             health: shared.health.clone(),
+            started: monotonic(),
             reads: shared.reads.clone(),
             in_flight,
             background: shared.background.clone(),
