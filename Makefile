@@ -4,7 +4,8 @@
 
 # What the tests drive beside Quorate itself: the program, and the Debian package it comes in.
 PROGRAMS = ip:iproute2 nft:nftables faketime:faketime strace:strace curl:curl \
-	rsyslogd:rsyslog java:openjdk-17-jre-headless mvn:maven unzip:unzip
+	rsyslogd:rsyslog java:openjdk-17-jre-headless mvn:maven unzip:unzip \
+	prometheus:prometheus promtool:prometheus chromium:chromium
 # The same for what is no program, by a file of it.
 FILES = /usr/lib/$(shell uname -m)-linux-gnu/rsyslog/omelasticsearch.so:rsyslog-elasticsearch
 

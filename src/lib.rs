@@ -11,6 +11,7 @@ pub mod dynamo;
 pub mod http;
 pub mod limits;
 pub mod logging;
+pub mod metrics;
 pub mod mutant;
 pub mod node;
 pub mod storage;

@@ -2,6 +2,7 @@
 
 pub(crate) mod discovery;
 mod door;
+mod serving;
 mod shared;
 
 use std::io;
@@ -9,17 +10,13 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use actix::{Actor, Addr, Arbiter};
-use actix_web::{App, web};
 use arc_swap::ArcSwapOption;
 use slog::{Logger, crit, error, info};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
-use self::door::Door;
 use self::shared::{Shared, named, random_u64};
 use crate::actors::action_log::KeyNames;
-use crate::actors::admin_handle::AdminHandle;
-use crate::actors::admission::{Deadlines, InFlight};
 use crate::actors::anti_entropy::AntiEntropy;
 use crate::actors::background::Background;
 use crate::actors::giver::Giver;
@@ -28,7 +25,6 @@ use crate::actors::health::HealthBoard;
 use crate::actors::life_view::LifePublisher;
 use crate::actors::lifecycle::{self, Lifecycle, MeetHandoff, Past};
 use crate::actors::local_reader::LocalRecords;
-use crate::actors::peer_handle::PeerHandle;
 use crate::actors::read_counts::ReadCounts;
 use crate::actors::readiness_keeper::ReadinessKeeper;
 use crate::actors::reaper::Reaper;
@@ -36,16 +32,13 @@ use crate::actors::ring_keeper::{RestoreError, RingKeeper};
 use crate::actors::ring_view::{RingPublisher, RingView, View};
 use crate::actors::store_keeper::{self, StoreKeeper, StoreParts};
 use crate::actors::surveyor::Surveyor;
+use crate::actors::watcher;
 use crate::actors::worker::Quorums;
 use crate::config::{self, Config, Founding, Listen, Storage};
 use crate::discovery::{Depart, Presence, Retire};
 use crate::dynamo::membership::boots::Boot;
 use crate::dynamo::membership::lifecycle::{Me, Refusal};
 use crate::dynamo::ring::{ClusterId, Member};
-use crate::http::admin_api::AdminApi;
-use crate::http::client_api::ClientApi;
-use crate::http::{admin_api, client_api, listener, peer_api};
-use crate::limits::{Limits, MAX_PEER_MESSAGE_BYTES};
 use crate::logging::LogControl;
 use crate::storage::{
     self, Counts, DataDirectory, DirectoryError, Engine, EngineError, FjallEngine, Identity,
@@ -55,8 +48,6 @@ use crate::wire::proof::PeerProof;
 
 /// Exit code when the store can no longer be trusted, or a part of the program has failed.
 const EXIT_FATAL: i32 = 70;
-/// How long requests in flight may take to finish once the node is told to stop.
-const DRAIN_SECONDS: u64 = 10;
 
 /// Why a node ended.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +89,7 @@ pub async fn run(config: Config, log: Logger, logs: LogControl) -> Result<(), No
     let mut signals = Signals::listen()?;
     let sockets = Sockets::bind(config.listen)?;
     let mut node = Node::assemble(&config, &log, &logs)?;
-    let server = node.serve(&config, sockets)?;
+    let (server, watcher) = node.serve(&config, sockets)?;
     let handle = server.handle();
     let serving = actix::spawn(server);
     info!(log, "listening"; "event.action" => "started",
@@ -117,6 +108,7 @@ pub async fn run(config: Config, log: Logger, logs: LogControl) -> Result<(), No
         () = signals.end(&logs, &log) => {}
     }
     node.lifecycle.do_send(lifecycle::Drain);
+    watcher.do_send(watcher::Drain);
     handle.stop(end.is_ok()).await;
     if let Ok(Err(failed)) = serving.await {
         error!(log, "a listener failed"; "error.message" => %failed);
@@ -237,8 +229,7 @@ impl Node {
         let (identity, found) = Identity::begin(&*engine, durability(config), random_u64)?;
         info!(log, "store opened"; "quorate.incarnation" => %identity.incarnation,
             "quorate.boot" => identity.boot, "quorate.found" => ?found);
-        let fresh = Counts::read(&*engine)? == Counts::default();
-        let me = member(config, &identity, fresh);
+        let me = member(config, &identity, &Counts::read(&*engine)?);
         let past = Past::restore(&*engine, this_start(&identity), named(log, "lifecycle"))?;
         let publisher = RingPublisher::new(View {
             doubtful: past.is_doubtful(),
@@ -278,6 +269,7 @@ impl Node {
             log: log.clone(),
             logs: logs.clone(),
             keys: KeyNames::shown_if(config.log_keys),
+            control: control.handle(),
         };
         let lifecycle = shared.start_lifecycle(&control, config, (me, past, life, exit));
         shared.start_prober(&control);
@@ -303,100 +295,6 @@ impl Node {
             presence,
             refused,
         })
-    }
-
-    /// Puts the three applications on their sockets; they share the worker threads.
-    fn serve(&self, config: &Config, sockets: Sockets) -> Result<actix_server::Server, NodeError> {
-        let limits = Limits {
-            in_flight: config.max_in_flight.get(),
-            tombstone_grace: config.tombstone_grace,
-            hint_bytes: config.hint_bytes,
-            ..Limits::default()
-        };
-        let in_flight = InFlight::at_most(limits.in_flight);
-        let server = actix_server::Server::build()
-            .workers(config.workers.get())
-            .worker_max_blocking_threads(1)
-            .shutdown_timeout(DRAIN_SECONDS)
-            .disable_signals();
-
-        let door = Door {
-            shared: self.shared.clone(),
-            in_flight: in_flight.clone(),
-            logs_actions: config.log_actions,
-            deadlines: Deadlines {
-                read: limits.read_deadline,
-                write: limits.write_deadline,
-            },
-        };
-        let client = {
-            let (limits, log) = (limits.clone(), named(&self.shared.log, "http"));
-            move || {
-                client_api::app(ClientApi {
-                    node: door.open(),
-                    limits: limits.clone(),
-                    log: log.clone(),
-                })
-            }
-        };
-        let admin = AdminApi {
-            node: self.admin_handle(in_flight),
-            limits: limits.clone(),
-            token: config
-                .admin_token
-                .as_ref()
-                .map(|token| admin_api::digest(token.expose())),
-        };
-        let peer = self.peer_handle();
-        let peer = move || {
-            App::new()
-                .app_data(web::Data::new(peer.clone()))
-                .configure(peer_api::configure)
-        };
-        let (body, small) = (limits.body_bytes(), 64 * 1024);
-        let server = listener::listen(server, "client", sockets.client, &limits, body, client)?;
-        let admin = move || admin_api::app(admin.clone());
-        let server = listener::listen(server, "admin", sockets.admin, &limits, small, admin)?;
-        let most = MAX_PEER_MESSAGE_BYTES;
-        let server = listener::listen(server, "peer", sockets.peer, &limits, most, peer)?;
-        Ok(server.run())
-    }
-
-    fn admin_handle(&self, in_flight: InFlight) -> AdminHandle {
-        let shared = &self.shared;
-        AdminHandle {
-            view: shared.view.clone(),
-            life: shared.life.clone(),
-            health: shared.health.clone(),
-            reads: shared.reads.clone(),
-            in_flight,
-            background: shared.background.clone(),
-            store: shared.store.clone(),
-            records: shared.records.clone(),
-            entropy: self.entropy.clone(),
-            reaper: self.reaper.clone(),
-            surveyor: self.surveyor.clone(),
-            lifecycle: self.lifecycle.clone(),
-            logs: shared.logs.clone(),
-            log: named(&shared.log, "admin"),
-        }
-    }
-
-    fn peer_handle(&self) -> PeerHandle {
-        let shared = &self.shared;
-        PeerHandle {
-            proof: shared.proof.clone(),
-            view: shared.view.clone(),
-            records: shared.records.clone(),
-            store: shared.store.clone(),
-            giver: self.giver.clone(),
-            ring_keeper: shared.ring_keeper.clone(),
-            lifecycle: self.lifecycle.clone(),
-            entropy: self.entropy.clone(),
-            reaper: self.reaper.clone(),
-            surveyor: self.surveyor.clone(),
-            log: named(&shared.log, "replica"),
-        }
     }
 }
 
@@ -443,7 +341,7 @@ fn this_start(identity: &Identity) -> Boot {
     }
 }
 
-fn member(config: &Config, identity: &Identity, fresh: bool) -> Me {
+fn member(config: &Config, identity: &Identity, counts: &Counts) -> Me {
     Me {
         member: Member {
             id: config.name.clone(),
@@ -459,7 +357,7 @@ fn member(config: &Config, identity: &Identity, fresh: bool) -> Me {
         },
         replicas: config.replicas.get(),
         cluster: ClusterId(random_u64()),
-        fresh,
+        fresh: *counts == Counts::default(),
         auto_commit: config.auto_commit,
     }
 }

@@ -11,6 +11,7 @@ use clap::Args;
 use quorate::config::{Config, Settings};
 use quorate::http::api_error::Code;
 use quorate::logging::{FIELDS, Field, Kind};
+use quorate::metrics::catalogue;
 
 const EXAMPLE: &str = "docs/quorate.example.toml";
 
@@ -186,6 +187,15 @@ fn every_error_code_is_explained() {
         let row = format!("| `{}` | {} |", code.as_str(), code.status().as_u16());
         assert!(api.contains(&row), "docs/api.md has no row {row}");
     }
+}
+
+#[test]
+fn every_metric_is_explained_and_no_other() {
+    let text = read("docs/operations-metrics.md");
+    let table = text.split("## Every metric").nth(1).unwrap();
+    let rows = table.lines().filter(|line| line.starts_with("| `"));
+    let wanted: Vec<String> = catalogue::ALL.iter().map(|spec| spec.row()).collect();
+    assert_eq!(rows.collect::<Vec<_>>(), wanted);
 }
 
 /// The example with every line that is commented-out TOML switched on.

@@ -1,5 +1,7 @@
 //! What an operator may ask of a node, as `http` sees it.
 
+use std::time::Instant;
+
 use actix::{Addr, Handler, Message};
 use slog::{Logger, info};
 
@@ -36,6 +38,8 @@ pub struct AdminHandle {
     pub life: LifeView,
     /// Whom it reaches.
     pub health: HealthBoard,
+    /// When it began.
+    pub started: Instant,
     /// What its reads did beside reading.
     pub reads: ReadCounts,
     /// Its client requests.

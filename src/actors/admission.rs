@@ -15,13 +15,20 @@ use super::read_coordinator::ReadCoordinator;
 use super::request::{Applied, Failure, Read, ReadAnswer, Write, WriteAnswer};
 use super::worker::Worker;
 use super::write_coordinator::WriteCoordinator;
-use crate::dynamo::version::RequestId;
+use crate::dynamo::version::{RequestId, WriteKind};
+use crate::metrics::operations::{Operation, OperationCounts, Outcome};
 
-/// Counts the requests in flight on a node, over all its workers.
+/// Counts the requests in flight on a node, over all its workers, and how they ended.
 #[derive(Debug, Clone)]
 pub struct InFlight {
-    now: Arc<AtomicUsize>,
+    shared: Arc<Shared>,
     most: usize,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    now: AtomicUsize,
+    counts: OperationCounts,
 }
 
 /// How long a client waits at most.
@@ -35,14 +42,14 @@ pub struct Deadlines {
 
 /// One request's place; given back when dropped.
 #[derive(Debug)]
-struct Place(Arc<AtomicUsize>);
+struct Place(Arc<Shared>);
 
 impl InFlight {
     /// At most so many at once.
     #[must_use]
     pub fn at_most(most: usize) -> Self {
         Self {
-            now: Arc::default(),
+            shared: Arc::default(),
             most,
         }
     }
@@ -50,7 +57,13 @@ impl InFlight {
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.now.load(Ordering::Relaxed)
+        self.shared.now.load(Ordering::Relaxed)
+    }
+
+    /// What became of all requests so far.
+    #[must_use]
+    pub fn counts(&self) -> &OperationCounts {
+        &self.shared.counts
     }
 
     /// How many there may be.
@@ -60,15 +73,57 @@ impl InFlight {
     }
 
     fn take(&self) -> Option<Place> {
-        let place = Place(self.now.clone());
-        let before = self.now.fetch_add(1, Ordering::Relaxed);
+        let place = Place(self.shared.clone());
+        let before = self.shared.now.fetch_add(1, Ordering::Relaxed);
         (before < self.most).then_some(place)
+    }
+}
+
+impl Place {
+    /// Counts how the request ended that had the place, and gives it back.
+    fn leave<T: Answered>(self, operation: Operation, answer: &Result<T, Failure>, took: Duration) {
+        let counts = &self.0.counts;
+        counts.took(operation, took);
+        match answer {
+            Ok(answer) => answer.count(operation, counts),
+            Err(failure) => counts.ended(operation, failure.outcome()),
+        }
+    }
+}
+
+/// An answer that met its quorum, as it is counted.
+trait Answered {
+    fn count(&self, operation: Operation, counts: &OperationCounts);
+}
+
+impl Answered for ReadAnswer {
+    fn count(&self, operation: Operation, counts: &OperationCounts) {
+        let siblings = self.state.live().len();
+        counts.showed(siblings);
+        if self.acks.hinted > 0 {
+            counts.hinted(operation);
+        }
+        let outcome = if siblings > 0 {
+            Outcome::Done
+        } else {
+            Outcome::NotFound
+        };
+        counts.ended(operation, outcome);
+    }
+}
+
+impl Answered for WriteAnswer {
+    fn count(&self, operation: Operation, counts: &OperationCounts) {
+        if self.acks.hinted > 0 {
+            counts.hinted(operation);
+        }
+        counts.ended(operation, Outcome::Done);
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.now.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -105,11 +160,16 @@ impl Admission {
         }
     }
 
-    fn take_place(&self) -> Result<Place, Failure> {
-        if self.worker.view().ring.is_none() {
-            return Err(Failure::NotServing);
+    fn take_place(&self, operation: Operation) -> Result<Place, Failure> {
+        let place = if self.worker.view().ring.is_none() {
+            Err(Failure::NotServing)
+        } else {
+            self.in_flight.take().ok_or(Failure::Overloaded)
+        };
+        if let Err(failure) = &place {
+            self.in_flight.counts().ended(operation, failure.outcome());
         }
-        self.in_flight.take().ok_or(Failure::Overloaded)
+        place
     }
 }
 
@@ -122,7 +182,7 @@ impl Handler<Read> for Admission {
 
     fn handle(&mut self, read: Read, _ctx: &mut Self::Context) -> Self::Result {
         let action = self.actions.read(&read.key, read.options.trace);
-        let place = match self.take_place() {
+        let place = match self.take_place(Operation::Get) {
             Ok(place) => place,
             Err(failure) => return refuse(action.as_ref(), Action::read_ends, failure),
         };
@@ -131,12 +191,14 @@ impl Handler<Read> for Admission {
         let deadline = began + self.deadlines.read;
         ReadCoordinator::new(self.worker.clone(), read, deadline, reply).start();
         Box::pin(async move {
-            let answer = await_answer(answer, place, Applied::No).await;
+            let answer = await_answer(answer, Applied::No).await;
+            let took = began.elapsed();
+            place.leave(Operation::Get, &answer, took);
             if counts_as_served(&answer) {
-                background.read_answered(began.elapsed());
+                background.read_answered(took);
             }
             if let Some(action) = action {
-                action.read_ends(&answer, began.elapsed());
+                action.read_ends(&answer, took);
             }
             answer
         })
@@ -148,8 +210,13 @@ impl Handler<Write> for Admission {
 
     fn handle(&mut self, write: Write, _ctx: &mut Self::Context) -> Self::Result {
         let (kind, trace) = (write.kind, write.options.trace);
+        let operation = match kind {
+            WriteKind::Create => Operation::Create,
+            WriteKind::Put => Operation::Put,
+            WriteKind::Delete => Operation::Delete,
+        };
         let action = self.actions.write(kind, &write.key, trace);
-        let place = match self.take_place() {
+        let place = match self.take_place(operation) {
             Ok(place) => place,
             Err(failure) => return refuse(action.as_ref(), Action::write_ends, failure),
         };
@@ -163,12 +230,14 @@ impl Handler<Write> for Admission {
         };
         WriteCoordinator::new(self.worker.clone(), write, anonymous, deadline, reply).start();
         Box::pin(async move {
-            let answer = await_answer(answer, place, Applied::Unknown).await;
+            let answer = await_answer(answer, Applied::Unknown).await;
+            let took = began.elapsed();
+            place.leave(operation, &answer, took);
             if counts_as_served(&answer) {
-                background.write_answered(began.elapsed());
+                background.write_answered(took);
             }
             if let Some(action) = action {
-                action.write_ends(&answer, began.elapsed());
+                action.write_ends(&answer, took);
             }
             answer
         })
@@ -187,16 +256,13 @@ fn refuse<T: 'static>(
     Box::pin(std::future::ready(answer))
 }
 
-/// The place is held until the answer, not until the last replica's word: what comes after the
+/// A place is held until the answer, not until the last replica's word: what comes after the
 /// answer is bounded by the peers' queues.
 async fn await_answer<T>(
     answer: oneshot::Receiver<Result<T, Failure>>,
-    place: Place,
     if_lost: Applied,
 ) -> Result<T, Failure> {
-    let answer = answer.await;
-    drop(place);
-    answer.unwrap_or(Err(Failure::DeadlineExceeded(if_lost)))
+    (answer.await).unwrap_or(Err(Failure::DeadlineExceeded(if_lost)))
 }
 
 /// Whether the time it took says how clients fare: a refusal is quick however busy the node is.
@@ -253,6 +319,24 @@ mod tests {
         answer.send(Ok(held(&[]))).unwrap();
         assert!(read.await.unwrap().unwrap().is_ok());
         assert_eq!(in_flight.count(), 0);
+        let counts = in_flight.counts();
+        let ended = [
+            (Operation::Put, Outcome::Done, 1),
+            (Operation::Put, Outcome::Overloaded, 1),
+            (Operation::Get, Outcome::Overloaded, 1),
+            (Operation::Get, Outcome::NotFound, 1),
+            (Operation::Get, Outcome::Done, 0),
+        ];
+        for (operation, outcome, times) in ended {
+            let counted = counts.outcomes(operation, outcome);
+            assert_eq!(counted, times, "{operation:?} {outcome:?}");
+        }
+        assert_eq!(
+            counts.durations(Operation::Put).count(),
+            1,
+            "of those let in"
+        );
+        assert_eq!(counts.siblings().steps.first(), Some(&1));
     }
 
     #[actix::test]

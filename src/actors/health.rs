@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::dynamo::health::{Call, Condition, Detector, review};
 use crate::dynamo::node_id::NodeId;
+use crate::metrics::calls::{CallCounts, CallKind, CallOutcome};
 
 /// A review that comes later than this after the one before tells of this node's own standstill.
 const STANDSTILL: Duration = Duration::from_millis(500);
@@ -25,6 +26,7 @@ pub struct Health {
     latency_us: AtomicU64,
     queued: AtomicUsize,
     avoided: AtomicBool,
+    calls: CallCounts,
 }
 
 /// One call to a node; dropped without an outcome, it was given up.
@@ -33,6 +35,8 @@ pub struct Attempt {
     health: Arc<Health>,
     call: Call,
     started: Instant,
+    kind: CallKind,
+    outcome: CallOutcome,
 }
 
 /// A node does otherwise than at the last review.
@@ -55,19 +59,42 @@ impl Health {
             latency_us: AtomicU64::new(0),
             queued: AtomicUsize::new(0),
             avoided: AtomicBool::new(false),
+            calls: CallCounts::default(),
         }
     }
 
     /// A call is about to be made.
     #[must_use]
     pub fn attempt(self: &Arc<Self>, call: Call) -> Attempt {
+        let kind = match call {
+            Call::Light => CallKind::Read,
+            Call::Durable => CallKind::Write,
+        };
+        self.attempt_of(call, kind)
+    }
+
+    /// A call is about to be made that carries nothing.
+    #[must_use]
+    pub fn probe(self: &Arc<Self>) -> Attempt {
+        self.attempt_of(Call::Light, CallKind::Probe)
+    }
+
+    fn attempt_of(self: &Arc<Self>, call: Call, kind: CallKind) -> Attempt {
         let started = Instant::now();
         self.tell(|detector, now| detector.sent(call, now));
         Attempt {
             health: Arc::clone(self),
             call,
             started,
+            kind,
+            outcome: CallOutcome::GivenUp,
         }
+    }
+
+    /// What became of all calls to the node.
+    #[must_use]
+    pub fn calls(&self) -> &CallCounts {
+        &self.calls
     }
 
     /// Notes an answer to a light call, and how long it took.
@@ -160,20 +187,23 @@ impl Health {
 
 impl Attempt {
     /// An answer came.
-    pub fn answered(self) {
+    pub fn answered(mut self) {
+        self.outcome = CallOutcome::Answered;
         let (call, took) = (self.call, self.started.elapsed());
         self.health.tell(|node, now| node.answered(call, now, took));
     }
 
     /// No connection came about, or it broke.
-    pub fn failed(self) {
+    pub fn failed(mut self) {
+        self.outcome = CallOutcome::Failed;
         self.health.failed();
     }
 }
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        let call = self.call;
+        let (call, took) = (self.call, self.started.elapsed());
+        self.health.calls.ended(self.kind, self.outcome, took);
         self.health.tell(|detector, now| detector.ended(call, now));
     }
 }
@@ -265,6 +295,7 @@ mod tests {
     use tokio::time::{advance, pause};
 
     use super::*;
+    use crate::metrics::counter::Label;
 
     const MILLI: Duration = Duration::from_millis(1);
 
@@ -329,5 +360,19 @@ mod tests {
         advance(Duration::from_secs(9)).await;
         node.attempt(Call::Durable).answered();
         assert!(node.is_preferred());
+        node.probe().failed();
+        let counted = [
+            (CallKind::Read, CallOutcome::GivenUp),
+            (CallKind::Write, CallOutcome::Answered),
+            (CallKind::Probe, CallOutcome::Failed),
+        ];
+        for kind in CallKind::ALL {
+            for outcome in CallOutcome::ALL {
+                let expected = u64::from(counted.contains(&(*kind, *outcome)));
+                let is = node.calls().outcomes(*kind, *outcome);
+                assert_eq!(is, expected, "{kind:?} {outcome:?}");
+            }
+        }
+        assert_eq!(node.calls().durations(CallKind::Write).count(), 1);
     }
 }

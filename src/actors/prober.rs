@@ -10,7 +10,7 @@ use slog::{Logger, info, warn};
 use super::health::{Change, Health, HealthBoard};
 use super::link::{Link, LinkError};
 use super::ring_view::RingView;
-use crate::dynamo::health::{Call, Condition};
+use crate::dynamo::health::Condition;
 use crate::dynamo::ring::{ClusterId, Member};
 
 /// Between two probes of a member.
@@ -98,7 +98,7 @@ impl Prober {
 }
 
 async fn probe(link: Link, health: Arc<Health>, member: Member, cluster: ClusterId) {
-    let (peer, attempt) = (&member.addresses.peer, health.attempt(Call::Light));
+    let (peer, attempt) = (&member.addresses.peer, health.probe());
     let answer = link
         .post(peer, "/peer/v1/ping", Vec::new(), Some(cluster), PROBE_TIME)
         .await;

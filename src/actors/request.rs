@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::dynamo::key::Key;
 use crate::dynamo::quorum::{Acks, Shortfall};
 use crate::dynamo::version::{Context, RequestId, State, WriteKind};
+use crate::metrics::operations::Outcome;
 use crate::wire::trace::TraceId;
 
 /// How one request wants to be served.
@@ -114,6 +115,22 @@ impl Failure {
             Self::Overloaded => "overloaded",
             Self::NotServing => "not_ready",
             Self::StorageFull(_) => "storage_full",
+        }
+    }
+
+    /// How it is counted.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::AlreadyExists(..) => Outcome::AlreadyExists,
+            Self::NotFound(..) => Outcome::NotFound,
+            Self::TooManySiblings(..) => Outcome::TooManySiblings,
+            Self::RequestReused => Outcome::RequestReused,
+            Self::QuorumNotMet(..) => Outcome::QuorumNotMet,
+            Self::DeadlineExceeded(_) => Outcome::DeadlineExceeded,
+            Self::Overloaded => Outcome::Overloaded,
+            Self::NotServing => Outcome::NotServing,
+            Self::StorageFull(_) => Outcome::StorageFull,
         }
     }
 

@@ -45,7 +45,7 @@ pub use messages::{
     SaveMeta, StoreOp, StoreReply,
 };
 use recent::Recent;
-use store::Store;
+use store::{Store, Times};
 use unheard::Unheard;
 use work::Work;
 
@@ -99,6 +99,7 @@ pub struct StoreKeeper {
     gathered: bool,
     ended: Option<Ended>,
     operations: u64,
+    hints_delivered: u64,
     on_fatal: Box<dyn Fn(&str) + Send>,
 }
 
@@ -144,6 +145,7 @@ impl StoreKeeper {
                 log: parts.log,
                 commits: 0,
                 syncs: 0,
+                times: Times::default(),
                 unsynced: false,
             },
             view: parts.view,
@@ -154,6 +156,7 @@ impl StoreKeeper {
             gathered: false,
             ended: None,
             operations: 0,
+            hints_delivered: 0,
             on_fatal: parts.on_fatal,
         };
         keeper.store.note_hints(hints, Instant::now());
@@ -349,6 +352,7 @@ impl Handler<DropHints> for StoreKeeper {
 
     fn handle(&mut self, drop: DropHints, ctx: &mut Context<Self>) -> Self::Result {
         let (reply, deferred) = Deferred::new();
+        self.hints_delivered += drop.acknowledged.len() as u64;
         self.queue(Work::DropHints(drop, reply), ctx);
         deferred
     }

@@ -2,13 +2,18 @@
 
 mod background;
 mod cluster;
+mod guard;
 mod log_level;
 mod merkle;
+mod metrics;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use actix_web::body::{BoxBody, EitherBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::Payload;
 use actix_web::{
@@ -18,12 +23,11 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Value, json, value::RawValue};
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 
 use super::api_error::ApiError;
-use super::body;
 use super::headers::correlate;
 use super::key_path::key_below;
+use super::{body, console_api};
 use crate::actors::admin_handle::AdminHandle;
 use crate::actors::handle::Readiness;
 use crate::dynamo::node_id::NodeId;
@@ -31,6 +35,7 @@ use crate::dynamo::ring::{Member, Ring};
 use crate::dynamo::version::{Actor, Body, Context, Sibling};
 use crate::limits::Limits;
 use crate::logging::LevelName;
+use crate::metrics::requests::RequestCounts;
 
 /// What the handlers of one worker need.
 #[derive(Clone)]
@@ -41,6 +46,11 @@ pub struct AdminApi {
     pub limits: Limits,
     /// SHA-256 of what an operator must show, if anything.
     pub token: Option<[u8; 32]>,
+    /// Where others reach this listener; without a token, the only name that it answers to beside
+    /// numbers and `localhost`.
+    pub advertised: String,
+    /// Where answers are counted, on this listener and the clients'.
+    pub requests: Arc<RequestCounts>,
 }
 
 /// What a token is compared by.
@@ -62,6 +72,7 @@ pub fn app(
     >,
 > {
     App::new()
+        .app_data(web::Data::from(api.requests.clone()))
         .app_data(web::Data::new(api))
         .wrap(from_fn(authorise))
         .wrap(from_fn(correlate))
@@ -97,6 +108,11 @@ pub fn app(
                 .default_service(only("GET, PUT")),
         )
         .service(
+            web::resource("/metrics")
+                .get(metrics::metrics)
+                .default_service(only("GET")),
+        )
+        .service(
             web::resource("/background")
                 .get(background::show)
                 .put(background::limit)
@@ -112,20 +128,23 @@ async fn authorise(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody, BoxBody>>, Error> {
-    let wanted = request.app_data::<Api>().and_then(|api| api.token);
-    let shown = request
-        .headers()
-        .get("authorization")
-        .and_then(|value| value.to_str().ok());
-    let shown = shown
-        .and_then(|text| text.strip_prefix("Bearer "))
-        .unwrap_or_default();
-    let matches = |token: [u8; 32]| bool::from(digest(shown.as_bytes()).ct_eq(&token));
-    if wanted.is_none_or(matches) {
-        return Ok(next.call(request).await?.map_into_left_body());
+    let refused = match request.app_data::<Api>() {
+        Some(api) if !console_api::is_asset(request.path()) => {
+            let asked = guard::Asked {
+                headers: request.headers(),
+                is_safe: matches!(*request.method(), Method::GET | Method::HEAD),
+            };
+            asked.check(api).err()
+        }
+        Some(_) | None => None,
+    };
+    match refused {
+        None => Ok(next.call(request).await?.map_into_left_body()),
+        Some(refused) => {
+            let refusal = refused.error_response();
+            Ok(request.into_response(refusal).map_into_right_body())
+        }
     }
-    let refusal = ApiError::Unauthorized.error_response();
-    Ok(request.into_response(refusal).map_into_right_body())
 }
 
 async fn status(api: Api) -> HttpResponse {
@@ -189,7 +208,8 @@ async fn status(api: Api) -> HttpResponse {
     }))
 }
 
-fn member(api: &AdminApi, ring: &Ring, member: &Member) -> Value {
+/// A member, as this node knows it.
+pub(super) fn member(api: &AdminApi, ring: &Ring, member: &Member) -> Value {
     let health = api.node.health_of(&member.id);
     let latency = health.as_ref().map(|health| health.latency().as_micros());
     json!({
@@ -285,7 +305,7 @@ async fn replica(request: HttpRequest, api: Api) -> Result<HttpResponse, ApiErro
 }
 
 fn sibling(sibling: &Sibling) -> SiblingAnswer<'_> {
-    let dot = format!("{}.{}", actor(&sibling.dot.actor), sibling.dot.n);
+    let dot = dot(sibling);
     match &sibling.body {
         Body::Value(value) => {
             let value = serde_json::from_slice(value).ok();
@@ -301,6 +321,11 @@ fn sibling(sibling: &Sibling) -> SiblingAnswer<'_> {
             tombstone: true,
         },
     }
+}
+
+/// The write that made a sibling.
+pub(super) fn dot(sibling: &Sibling) -> String {
+    format!("{}.{}", actor(&sibling.dot.actor), sibling.dot.n)
 }
 
 fn actor(actor: &Actor) -> String {
@@ -320,7 +345,7 @@ fn context(context: &Context) -> Value {
 }
 
 /// What any method but these is answered.
-fn only(methods: &'static str) -> Route {
+pub(super) fn only(methods: &'static str) -> Route {
     web::to(move || std::future::ready(Err::<HttpResponse, _>(ApiError::MethodNotAllowed(methods))))
 }
 
@@ -341,7 +366,7 @@ async fn nothing_here() -> Result<HttpResponse, ApiError> {
 }
 
 /// An answer, and the end of its line.
-fn line(answer: &impl Serialize) -> HttpResponse {
+pub(super) fn line(answer: &impl Serialize) -> HttpResponse {
     match serde_json::to_vec(answer) {
         Ok(mut body) => {
             body.push(b'\n');
@@ -353,6 +378,7 @@ fn line(answer: &impl Serialize) -> HttpResponse {
     }
 }
 
-fn going_down() -> HttpResponse {
+/// The node is about to stop.
+pub(super) fn going_down() -> HttpResponse {
     ApiError::NotReady(Readiness::Draining).error_response()
 }

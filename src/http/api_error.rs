@@ -49,6 +49,7 @@ macro_rules! codes {
 codes! {
     NoSuchResource NOT_FOUND "no_such_resource",
     Unauthorized UNAUTHORIZED "unauthorized",
+    OriginRefused FORBIDDEN "origin_refused",
     MethodNotAllowed METHOD_NOT_ALLOWED "method_not_allowed",
     KeyInvalid BAD_REQUEST "key_invalid",
     KeyTooLong URI_TOO_LONG "key_too_long",
@@ -125,6 +126,10 @@ pub enum ApiError {
     /// The caller did not show the operators' token.
     #[error("An operator's token is needed")]
     Unauthorized,
+    /// A browser asks for another page than this node's own, or under a name that is not known to
+    /// be the node's.
+    #[error("This is answered only to this node's own page, opened at one of its addresses")]
+    OriginRefused,
     /// The path exists; the methods it knows, as in `Allow`.
     #[error("This path takes only {0}")]
     MethodNotAllowed(&'static str),
@@ -261,6 +266,7 @@ impl ApiError {
         match self {
             Self::NoSuchResource => Code::NoSuchResource,
             Self::Unauthorized => Code::Unauthorized,
+            Self::OriginRefused => Code::OriginRefused,
             Self::MethodNotAllowed(_) => Code::MethodNotAllowed,
             Self::KeyInvalid => Code::KeyInvalid,
             Self::KeyTooLong => Code::KeyTooLong,
@@ -320,6 +326,7 @@ impl ApiError {
             | Code::NotAgreed => false,
             Code::NoSuchResource
             | Code::Unauthorized
+            | Code::OriginRefused
             | Code::MethodNotAllowed
             | Code::KeyInvalid
             | Code::KeyTooLong

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::header::HeaderName;
@@ -25,6 +27,7 @@ use crate::dynamo::key::Key;
 use crate::dynamo::quorum::Acks;
 use crate::dynamo::version::WriteKind;
 use crate::limits::Limits;
+use crate::metrics::requests::RequestCounts;
 use crate::wire::clock::ClockCodec;
 
 /// The contract, as committed and as served.
@@ -34,6 +37,7 @@ const KEY_METHODS: &str = "GET, HEAD, POST, PUT, DELETE";
 const PROBE_METHODS: &str = "GET, HEAD";
 
 /// What the handlers of one worker need.
+#[derive(Clone)]
 pub struct ClientApi {
     /// The door to the node.
     pub node: NodeHandle,
@@ -41,6 +45,8 @@ pub struct ClientApi {
     pub limits: Limits,
     /// For requests that are refused before the cluster is asked.
     pub log: Logger,
+    /// Where answers are counted.
+    pub requests: Arc<RequestCounts>,
 }
 
 /// The application for one worker of the client listener.
@@ -57,6 +63,7 @@ pub fn app(
 > {
     let probe = |path: &str| web::resource(path).default_service(web::to(only_probe));
     App::new()
+        .app_data(web::Data::from(api.requests.clone()))
         .app_data(web::Data::new(api))
         .wrap(middleware::from_fn(correlate))
         .service(
@@ -74,7 +81,8 @@ pub fn app(
 }
 
 impl ClientApi {
-    fn clocks(&self) -> Result<std::sync::Arc<ClockCodec>, ApiError> {
+    /// Makes and checks clocks, once the node belongs to a ring.
+    pub(super) fn clocks(&self) -> Result<Arc<ClockCodec>, ApiError> {
         let clocks = self.node.clocks();
         clocks.ok_or_else(|| ApiError::NotReady(self.node.readiness()))
     }
@@ -123,7 +131,8 @@ impl ClientApi {
     }
 }
 
-async fn on_key(
+/// Serves a key.
+pub(super) async fn on_key(
     request: HttpRequest,
     payload: web::Payload,
     api: web::Data<ClientApi>,

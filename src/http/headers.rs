@@ -8,13 +8,14 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage};
+use actix_web::{Error, HttpMessage, web};
 use futures_util::future::poll_immediate;
 use sha2::{Digest, Sha256};
 
 use super::api_error::ApiError;
 use crate::dynamo::quorum::Acks;
 use crate::dynamo::version::{RequestId, WriteKind};
+use crate::metrics::requests::RequestCounts;
 use crate::wire::trace::TraceId;
 
 /// Follows a request through nodes and logs: taken from the client if it is fit to be, else made.
@@ -73,8 +74,8 @@ impl Correlation {
     }
 }
 
-/// Middleware: gives every request a correlation id, and every answer the id of its request. Every
-/// application goes through it.
+/// Middleware: gives every request a correlation id, and every answer the id of its request, and
+/// counts it. Every application goes through it.
 ///
 /// # Errors
 /// Those of the service it wraps.
@@ -86,7 +87,17 @@ pub async fn correlate(
     request.extensions_mut().insert(correlation.clone());
     let mut response = never_at_once(next.call(request)).await?;
     correlation.put_on(response.headers_mut());
+    count(&response);
     Ok(response)
+}
+
+/// Where the application has something to count in.
+fn count(response: &ServiceResponse<impl MessageBody>) {
+    let request = response.request();
+    if let Some(counts) = request.app_data::<web::Data<RequestCounts>>() {
+        let (method, path) = (request.method().as_str(), request.uri().path());
+        counts.answered(method, path, response.status().as_u16());
+    }
 }
 
 /// Lets a future that is ready at once wait for a turn. The framework looks for further requests in

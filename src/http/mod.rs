@@ -6,6 +6,7 @@ pub mod api_error;
 mod body;
 mod call;
 pub mod client_api;
+pub mod console_api;
 pub mod headers;
 mod key_path;
 pub mod listener;

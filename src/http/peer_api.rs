@@ -9,7 +9,9 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::actors::admin_handle::AdminHandle;
 use crate::actors::anti_entropy::{AnswerKeys, AnswerLeaves, AnswerRoots, AnswerSync};
+use crate::actors::figures;
 use crate::actors::link::{CLUSTER_HEADER, PROOF_HEADER, PROTOCOL_HEADER};
 use crate::actors::peer_handle::{GoingDown, PeerHandle};
 use crate::actors::reaper::{AnswerReap, AnswerSteady};
@@ -38,6 +40,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .route("/peer/v1/merkle/leaves", web::post().to(leaves))
         .route("/peer/v1/merkle/keys", web::post().to(keys))
         .route("/peer/v1/merkle/sync", web::post().to(sync))
+        .route(figures::PATH, web::post().to(figures))
         .route("/peer/v1/steady", web::post().to(steady))
         .route("/peer/v1/reap", web::post().to(reap))
         .route("/peer/v1/transfers", web::post().to(transfers))
@@ -193,6 +196,14 @@ async fn limit(node: Node, request: HttpRequest, body: web::Bytes) -> HttpRespon
     match decoded(&node, &request, &body) {
         Ok(limits) => encode_or_down(node.survey(LimitOwn(limits)).await),
         Err(refused) => *refused,
+    }
+}
+
+/// For the page that another node shows to an operator.
+async fn figures(node: Node, asked: web::Data<AdminHandle>, request: HttpRequest) -> HttpResponse {
+    match refusal(&node, &request) {
+        Some(refused) => refused,
+        None => encode_or_down(asked.figures().await),
     }
 }
 

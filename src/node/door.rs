@@ -6,6 +6,7 @@ use super::shared::{Shared, named, random_u64};
 use crate::actors::action_log::ActionLog;
 use crate::actors::admission::{Admission, Deadlines, InFlight};
 use crate::actors::handle::NodeHandle;
+use crate::actors::worker::Worker;
 
 /// Opens the node to the clients of one worker thread; called on that thread.
 #[derive(Clone)]
@@ -18,8 +19,12 @@ pub(super) struct Door {
 
 impl Door {
     pub(super) fn open(&self) -> NodeHandle {
+        self.open_with(self.shared.worker("coordinator"))
+    }
+
+    /// The same, for a worker that is used for something else besides.
+    pub(super) fn open_with(&self, worker: Worker) -> NodeHandle {
         let shared = &self.shared;
-        let worker = shared.worker("coordinator");
         let salt = u128::from(random_u64()) << 64 | u128::from(random_u64());
         let actions = if self.logs_actions {
             ActionLog::new(named(&shared.log, "coordinator"), shared.keys)

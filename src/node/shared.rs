@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, Addr, Arbiter, Recipient};
+use actix::{Actor, Addr, Arbiter, ArbiterHandle, Recipient};
 use arc_swap::ArcSwapOption;
 use slog::{Logger, o};
 use tokio::sync::{mpsc, watch};
 
 use super::discovery;
 use crate::actors::action_log::KeyNames;
+use crate::actors::admin_handle::AdminHandle;
 use crate::actors::anti_entropy::{AntiEntropy, EntropyParts, ROUND};
 use crate::actors::background::Background;
 use crate::actors::giver::Giver;
@@ -35,10 +36,12 @@ use crate::actors::ring_keeper::{RingChanged, RingKeeper, Subscribe};
 use crate::actors::ring_view::RingView;
 use crate::actors::store_keeper::StoreKeeper;
 use crate::actors::surveyor::{Surveyor, SurveyorParts};
+use crate::actors::watcher::Watcher;
 use crate::actors::worker::{Means, Quorums, Worker};
 use crate::config::Config;
 use crate::dynamo::membership::lifecycle::{Me, Refusal};
 use crate::dynamo::node_id::NodeId;
+use crate::http::console_api::ConsoleApi;
 use crate::logging::LogControl;
 use crate::wire::clock::ClockCodec;
 use crate::wire::proof::PeerProof;
@@ -62,6 +65,8 @@ pub(super) struct Shared {
     pub(super) logs: LogControl,
     /// How log lines name keys.
     pub(super) keys: KeyNames,
+    /// The thread of what is small and must not wait.
+    pub(super) control: ArbiterHandle,
 }
 
 /// What only the lifecycle gets: who this node is, what it remembers, where its state goes, and
@@ -100,6 +105,19 @@ impl Shared {
             let (link, log) = (Link::new(shared.proof), named(&shared.log, "prober"));
             Prober::new(shared.view, shared.health, link, log)
         });
+    }
+
+    pub(super) fn start_watcher(&self, node: AdminHandle) -> Addr<Watcher> {
+        Watcher::start_in_arbiter(&self.control, |_| Watcher::new(node))
+    }
+
+    /// What the console of the calling thread needs.
+    pub(super) fn console(&self, watcher: Addr<Watcher>) -> ConsoleApi {
+        ConsoleApi {
+            link: Link::new(self.proof.clone()),
+            worker: self.worker("console"),
+            watcher,
+        }
     }
 
     pub(super) fn start_readiness(

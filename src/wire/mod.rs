@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod entropy;
+pub mod figures;
 pub mod hello;
 pub mod membership;
 mod mirror;

@@ -103,6 +103,7 @@ async fn serve(
             node: NodeHandle::new(read.clone(), write.clone(), clocks, readiness),
             limits: for_apps.clone(),
             log: slog::Logger::root(slog::Discard, slog::o!()),
+            requests: Arc::default(),
         })
     };
     let server = Server::build().workers(1).disable_signals();

@@ -130,3 +130,9 @@ impl Answer {
             .map_or("", |(_, value)| value)
     }
 }
+
+/// A text in which every byte is escaped, for a path or a query.
+pub fn escaped(text: &str) -> String {
+    let bytes = text.bytes().map(|byte| format!("%{byte:02X}"));
+    bytes.collect::<Vec<_>>().concat()
+}

@@ -27,6 +27,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 pub mod balancer;
+pub mod browser;
 pub mod consul;
 pub mod http;
 pub mod lines;

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::work::Work;
 use super::{COMMIT_OPERATIONS, HintStatus, StoreKeeper};
+use crate::metrics::histogram::Shown;
 use crate::storage::Durability;
 
 /// Asks how the store is.
@@ -33,6 +34,14 @@ pub struct StoreStatus {
     pub tombstones: u64,
     /// What is kept for other nodes, by their names.
     pub hints: BTreeMap<String, HintStatus>,
+    /// Hints that their owners, or all present owners, have acknowledged since the start.
+    pub hints_delivered: u64,
+    /// How long batches took.
+    #[serde(skip)]
+    pub commit_times: Shown,
+    /// How long the disk was waited for.
+    #[serde(skip)]
+    pub sync_times: Shown,
     /// Bytes that the engine takes.
     pub bytes: u64,
     /// How many damaged records were found since the start.
@@ -61,6 +70,9 @@ impl Handler<GetStatus> for StoreKeeper {
             keys: store.counts.live,
             tombstones: store.counts.deleted,
             hints: self.hint_status(),
+            hints_delivered: self.hints_delivered,
+            commit_times: store.times.commits.shown(),
+            sync_times: store.times.syncs.shown(),
             bytes: store.engine.bytes(),
             damaged: store.records.damage().found(),
             mended: store.records.damage().mended(),

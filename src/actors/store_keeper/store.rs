@@ -11,11 +11,13 @@ use super::recent::{Known, Recent};
 use super::unheard::Unheard;
 use super::upkeep::mark;
 use crate::actors::local_reader::{LocalRecords, Stored};
+use crate::clock::monotonic;
 use crate::dynamo::key::Key;
 use crate::dynamo::merkle::{Mark, Tree};
 use crate::dynamo::node_id::{Incarnation, NodeId};
 use crate::dynamo::quorum::Fault;
 use crate::dynamo::version::{Actor, Context, State, is_amnesia};
+use crate::metrics::histogram::Histogram;
 use crate::mutant::Mutant;
 use crate::storage::{
     Change, Counts, Durability, Engine, EngineError, EpochLease, HintTally, Identity, Presence,
@@ -43,8 +45,24 @@ pub(super) struct Store {
     pub(super) log: Logger,
     pub(super) commits: u64,
     pub(super) syncs: u64,
+    pub(super) times: Times,
     /// Whether something acknowledged may not be on the disk.
     pub(super) unsynced: bool,
+}
+
+/// How long the engine took.
+pub(super) struct Times {
+    /// For a batch.
+    pub(super) commits: Histogram,
+    /// For what waited for the disk.
+    pub(super) syncs: Histogram,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        let [commits, syncs] = [(); 2].map(|()| Histogram::of_durations());
+        Self { commits, syncs }
+    }
 }
 
 /// Where a state is kept.
@@ -100,9 +118,15 @@ impl Store {
 
     fn commit_to(&mut self, changes: Vec<Change>, sync: Sync) -> Result<(), EngineError> {
         debug_assert!(!changes.iter().any(|change| self.recent.holds(change)));
+        let began = monotonic();
         match self.engine.commit(changes, sync) {
             Ok(()) => {
                 self.commits += 1;
+                let took = began.elapsed();
+                self.times.commits.took(took);
+                if sync == Sync::Disk {
+                    self.times.syncs.took(took);
+                }
                 Ok(())
             }
             Err(error) => {
@@ -113,7 +137,9 @@ impl Store {
     }
 
     pub(super) fn sync(&mut self) -> Result<(), EngineError> {
+        let began = monotonic();
         self.engine.sync()?;
+        self.times.syncs.took(began.elapsed());
         self.syncs += 1;
         self.unsynced = false;
         Ok(())

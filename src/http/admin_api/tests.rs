@@ -31,6 +31,7 @@ async fn api(token: Option<&[u8]>) -> (FakeNode, AdminApi) {
         view: node.view.clone(),
         life: LifePublisher::default().view(),
         health,
+        started: crate::clock::monotonic(),
         reads: ReadCounts::default(),
         in_flight: InFlight::at_most(1024),
         background: background(),
@@ -47,6 +48,8 @@ async fn api(token: Option<&[u8]>) -> (FakeNode, AdminApi) {
         node: handle,
         limits: Limits::default(),
         token: token.map(digest),
+        advertised: "n1.example.com:8081".to_owned(),
+        requests: Arc::default(),
     };
     (node, api)
 }

@@ -43,7 +43,12 @@ fn api(stage: &Stage) -> ClientApi {
         readiness,
     );
     let log = quiet();
-    ClientApi { node, limits, log }
+    ClientApi {
+        node,
+        limits,
+        log,
+        requests: Arc::default(),
+    }
 }
 
 /// The log and the client are told the same.
