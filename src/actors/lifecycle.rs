@@ -234,7 +234,7 @@ impl Lifecycle {
 
     fn carry_out(&mut self, effect: Effect, ctx: &mut Context<Self>) {
         match effect {
-            Effect::SayHello { known } => self.say_hello(&known, ctx),
+            Effect::SayHello { known } => self.count_on_and_say_hello(known, ctx),
             Effect::FetchRing { from } => self.fetch_ring(from, ctx),
             // Stored by `perform`, before whatever follows it.
             Effect::KeepFounding(_) => {}

@@ -56,7 +56,7 @@ impl Starts {
         !self.settled
     }
 
-    /// This node's own start.
+    /// This node's own start, as far as its run has come.
     pub(super) fn own(&self) -> Boot {
         self.own
     }
@@ -108,6 +108,11 @@ impl Starts {
     pub(super) fn renewed(&mut self, boot: u64) {
         self.own.number = boot;
         self.renewing = false;
+    }
+
+    /// The number has risen while the node runs.
+    pub(super) fn counted_on(&mut self, number: u64) {
+        self.own.number = self.own.number.max(number);
     }
 
     /// Whether the doubt ends now; true once.

@@ -41,8 +41,8 @@ use crate::storage::{
 };
 use batch::Batch;
 pub use messages::{
-    Apply, Drain, DropHints, HintStatus, NoteCluster, NoteClusterError, Recover, RenewIncarnation,
-    SaveMeta, StoreOp, StoreReply,
+    Apply, CountOn, Drain, DropHints, HintStatus, NoteCluster, NoteClusterError, Recover,
+    RenewIncarnation, SaveMeta, StoreOp, StoreReply,
 };
 use recent::Recent;
 use store::{Store, Times};
@@ -141,6 +141,7 @@ impl StoreKeeper {
                 hint_limit: parts.hint_bytes,
                 recent: Recent::new(RECENT_BYTES),
                 unheard: Unheard::default(),
+                has_written: false,
                 random: parts.random,
                 log: parts.log,
                 commits: 0,
@@ -388,6 +389,27 @@ impl Handler<RenewIncarnation> for StoreKeeper {
             self.end_broken(&error);
             Fault::Broken
         })
+    }
+}
+
+impl Handler<CountOn> for StoreKeeper {
+    type Result = Result<u64, Fault>;
+
+    fn handle(&mut self, _: CountOn, _: &mut Context<Self>) -> Self::Result {
+        if self.ended.is_some() {
+            return Err(Fault::Broken);
+        }
+        if !std::mem::take(&mut self.store.has_written) {
+            return Ok(self.store.identity.boot);
+        }
+        match self.store.save_identity(|identity| identity.boot += 1) {
+            Ok(()) => Ok(self.store.identity.boot),
+            Err(EngineError::Full) => Err(Fault::StorageFull),
+            Err(error) => {
+                self.end_broken(&error);
+                Err(Fault::Broken)
+            }
+        }
     }
 }
 

@@ -35,7 +35,7 @@ pub(super) async fn timely<F: Future>(deadline: Instant, future: F) -> Result<F:
 #[cfg(test)]
 mod tests {
     use tokio::sync::oneshot;
-    use tokio::time::{advance, pause, sleep};
+    use tokio::time::{advance, pause};
 
     use super::*;
 
@@ -47,7 +47,8 @@ mod tests {
         tokio::task::yield_now().await;
         advance(stopped_for).await;
         tokio::task::yield_now().await;
-        sleep(answered_after).await;
+        advance(answered_after).await;
+        tokio::task::yield_now().await;
         let _gone = sender.send(());
         waiting.await.unwrap().is_ok()
     }

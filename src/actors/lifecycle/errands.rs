@@ -2,12 +2,13 @@
 //! errand runs by itself and reports what came of it.
 
 use actix::AsyncContext;
-use actix::prelude::Context;
+use actix::prelude::{ActorFutureExt, Context, WrapFuture};
 use slog::{debug, warn};
 
 use super::{HELLO_TIME, Happened, Judged, Lifecycle, LifecycleParts};
 use crate::actors::link::LinkError;
 use crate::actors::ring_keeper::InstallRing;
+use crate::actors::store_keeper::CountOn;
 use crate::dynamo::membership::lifecycle::{Event, FoundRefusal, Founding};
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::ring::{Member, Ring};
@@ -15,7 +16,21 @@ use crate::wire::hello::{FoundReply, HelloCall, HelloReply};
 use crate::wire::ring::decode_ring;
 
 impl Lifecycle {
-    pub(super) fn say_hello(&self, known: &[Member], ctx: &mut Context<Self>) {
+    /// A start that is in doubt is judged as it is.
+    pub(super) fn count_on_and_say_hello(&self, known: Vec<Member>, ctx: &mut Context<Self>) {
+        if self.starts.is_doubtful() {
+            return self.say_hello(&known, ctx);
+        }
+        let counted = self.parts.store.send(CountOn).into_actor(self);
+        ctx.spawn(counted.map(move |counted, act, ctx| {
+            if let Ok(Ok(number)) = counted {
+                act.starts.counted_on(number);
+            }
+            act.say_hello(&known, ctx);
+        }));
+    }
+
+    fn say_hello(&self, known: &[Member], ctx: &mut Context<Self>) {
         let mut addresses: Vec<&String> = known.iter().map(|m| &m.addresses.peer).collect();
         addresses.extend(&self.parts.seeds);
         addresses.sort_unstable();

@@ -223,6 +223,7 @@ impl<'a> Batch<'a> {
         let records = self.records();
         let hints = self.hints();
         let (tally, now) = (std::mem::take(&mut self.tally), self.now);
+        self.store.has_written |= !records.changes.is_empty() || !hints.is_empty();
         let synced = !meta.is_empty();
         let changes: Vec<Change> = records
             .changes

@@ -102,6 +102,12 @@ pub struct RenewIncarnation {
     pub boot: u64,
 }
 
+/// Asks for the boot number to rise if records were written since it last did, so that a copy of the
+/// directory from before is known for one. Gives the number, which is durable.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<u64, Fault>")]
+pub struct CountOn;
+
 /// Asks for everything to be finished and marked as whole, after which nothing more is taken.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<(), Fault>")]

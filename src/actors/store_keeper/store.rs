@@ -41,6 +41,8 @@ pub(super) struct Store {
     /// Whoever commits a change of a record has taken it out of here.
     pub(super) recent: Recent,
     pub(super) unheard: Unheard,
+    /// Whether records or hints have changed since the boot number last rose.
+    pub(super) has_written: bool,
     pub(super) random: Box<dyn FnMut() -> u64 + Send>,
     pub(super) log: Logger,
     pub(super) commits: u64,

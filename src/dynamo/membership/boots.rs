@@ -1,14 +1,15 @@
 //! What nodes remember of each other's starts. Every start of a node raises its durable boot
-//! number, so a node that starts with a number that somebody has already seen has an older store
-//! than it once had: a restored backup, a disk that lost what it had synced. Under its old
-//! incarnation it would mint dots a second time.
+//! number, and so does a running one every few seconds while it writes. So a node that starts with
+//! a number that somebody has already seen has an older store than it once had: a restored backup,
+//! be it a copy of a running node's directory, or a disk that lost what it had synced. Under its
+//! old incarnation it would mint dots a second time.
 
 use std::collections::BTreeMap;
 
 /// One start of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Boot {
-    /// Counts the starts of a data directory.
+    /// Counts the starts of a data directory, and the stretches of its runs.
     pub number: u64,
     /// Random: tells two starts of one number apart.
     pub life: u64,
@@ -44,7 +45,8 @@ impl Boots {
     /// Takes note of a start.
     pub fn note(&mut self, data_id: u64, boot: Boot) -> Seen {
         match self.0.get(&data_id) {
-            Some(known) if *known == boot => Seen::Before,
+            // What it said before it counted on may come late.
+            Some(known) if known.life == boot.life && known.number >= boot.number => Seen::Before,
             Some(known) if known.number >= boot.number => Seen::RolledBack(known.number),
             Some(_) | None => {
                 self.0.insert(data_id, boot);
@@ -75,11 +77,19 @@ mod tests {
                 Seen::RolledBack(2),
             ),
             ("past what was seen", 1, boot(3, 15), Seen::Later),
+            ("it counts on", 1, boot(4, 15), Seen::Later),
+            ("what it said before", 1, boot(3, 15), Seen::Before),
             (
                 "the lost life comes late",
                 1,
                 boot(2, 12),
-                Seen::RolledBack(3),
+                Seen::RolledBack(4),
+            ),
+            (
+                "a copy from while it ran",
+                1,
+                boot(4, 16),
+                Seen::RolledBack(4),
             ),
         ];
         for (what, data_id, boot, expected) in rows {
