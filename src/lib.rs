@@ -2,6 +2,10 @@
 //!
 //! `dynamo` decides, `actors` own and move, `http` speaks; see ARCHITECTURE.md for the map.
 
+// For what the tests of this crate and those beside it share.
+#[cfg(test)]
+extern crate self as quorate;
+
 pub mod actors;
 pub mod cli;
 pub mod clock;

@@ -136,4 +136,4 @@ fn text<W: Write + Send + 'static>(out: W) -> FullFormat<PlainSyncDecorator<W>> 
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

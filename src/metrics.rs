@@ -6,6 +6,8 @@
 
 pub mod calls;
 pub mod catalogue;
+#[cfg(test)]
+mod cost;
 pub mod counter;
 pub mod histogram;
 pub mod operations;

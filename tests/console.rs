@@ -86,12 +86,7 @@ fn the_page_shows_a_cluster_that_works_grows_and_loses_a_node() {
     });
     assert_eq!(browser.complaints(), Vec::<String>::new());
 
-    cluster.add().spawn();
-    browser.wait("document.querySelectorAll('#members-body tr').length === 4");
-    browser.wait(&told("n4 is a member"));
-    browser.wait(&told("partitions begin to move"));
-    browser.wait(&format!("{}.innerText.includes('READY')", row("n4")));
-    browser.wait("document.querySelectorAll('#ring [data-owner=n4]').length > 0");
+    a_change_is_shown_staged_and_under_way(&browser, &mut cluster);
 
     cluster.nodes[1].kill();
     browser.wait(&format!("{}.innerText.includes('AWAY')", row("n2")));
@@ -106,6 +101,38 @@ fn the_page_shows_a_cluster_that_works_grows_and_loses_a_node() {
     cluster.nodes[0].signal(Signal::TERM);
     assert!(cluster.nodes[0].wait_exit(Duration::from_secs(8)).success());
     browser.wait("document.getElementById('banner').innerText.includes('does not answer')");
+}
+
+fn a_change_is_shown_staged_and_under_way(browser: &Browser, cluster: &mut Cluster) {
+    assert_eq!(
+        browser.eval("document.getElementById('changes').hidden"),
+        true
+    );
+    let new = cluster.add();
+    new.extra
+        .extend(["--auto-commit", "false"].map(str::to_owned));
+    new.spawn();
+    browser.wait("document.getElementById('plan').innerText.includes('join n4')");
+    browser.wait("document.getElementById('plan').innerText.includes('0 → 192 partitions')");
+    let operator = |node: usize, args: &[&str]| {
+        let args = [&["cluster"], args, &["-o", "json"]].concat();
+        let (code, out, err) = cluster.nodes[node].command_line(&args);
+        assert_eq!(code, 0, "{out}{err}");
+        serde_json::from_str::<Value>(&out).unwrap()
+    };
+    operator(3, &["limit", "transfers", "1", "1"]);
+    let epoch = operator(0, &["plan"])["epoch"].to_string();
+    operator(0, &["commit", "--epoch", &epoch]);
+    browser.wait("document.querySelectorAll('#members-body tr').length === 4");
+    browser.wait(&told("n4 is a member"));
+    browser.wait(&told("partitions begin to move"));
+    browser.wait("document.getElementById('transfers').innerText.includes('not begun')");
+    browser.wait("document.querySelectorAll('#ring .moving').length > 0");
+    browser.wait("document.getElementById('plan').innerText === ''");
+    operator(0, &["limit", "transfers", "4", "none"]);
+    browser.wait(&format!("{}.innerText.includes('READY')", row("n4")));
+    browser.wait("document.querySelectorAll('#ring [data-owner=n4]').length > 0");
+    browser.wait("document.getElementById('changes').hidden");
 }
 
 /// Two values that nobody has merged, on a key.

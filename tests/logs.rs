@@ -78,9 +78,12 @@ fn seed_defect_24_every_line_of_three_nodes_is_strict_and_tells_no_secret() {
     clocks.push(answer.clock());
     let told = |file: &PathBuf, action: &str| !actions(&Line::so_far(file), action).is_empty();
     eventually(SOON, "the silence is told", || told(&files[0], "peer-down"));
+    eventually(SOON, "the hint is told", || told(&files[0], "hint"));
     cluster.nodes[2].spawn();
     cluster.wait_ready();
     eventually(SOON, "the return is told", || told(&files[0], "peer-up"));
+    let is_there = || files.iter().any(|file| told(file, "hints-handed-over"));
+    eventually(SOON, "the delivery is told", is_there);
     let beats = |n: usize| actions(&Line::so_far(&files[0]), "heartbeat").len() > n;
     eventually(SOON, "a further sign of life", || beats(2));
     let statuses: Vec<_> = cluster.running().map(support::Node::status).collect();
@@ -178,6 +181,27 @@ fn has_the_operations(first: &[Line], second: &[Line]) {
         refused[0].number("http.response.status_code"),
     );
     assert_eq!(shown, ("PUT", Some(400)));
+}
+
+/// Without room for hints only a comparison of the owners finds what one of them missed.
+#[test]
+fn what_owners_find_to_differ_is_told_when_it_is_repaired() {
+    let (mut cluster, files) = cluster(&["--hint-bytes", "1"]);
+    cluster.nodes[2].kill();
+    let answer = Client::new().post(&cluster.nodes[0].url("missed"), &json!(1));
+    assert_eq!(answer.status, 201);
+    cluster.nodes[2].spawn();
+    let repairs = || -> Vec<Line> {
+        let lines = files.iter().flat_map(|file| Line::so_far(file));
+        let repairs = lines.filter(|line| line.is("event.action", "repair"));
+        repairs.collect()
+    };
+    eventually(SOON, "the repair is told", || !repairs().is_empty());
+    let partition = u64::from(KeyHash::of(b"missed").partition().number());
+    for line in repairs() {
+        assert_eq!(line.number("quorate.partition"), Some(partition));
+        assert_eq!(line.number("quorate.keys.count"), Some(1));
+    }
 }
 
 /// The id that a client gives its request, or that its answer shows, is in the lines of every node

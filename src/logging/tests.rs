@@ -4,60 +4,31 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
 use slog::{Serde, crit, debug, error, info, warn};
 use tempfile::TempDir;
 
+use self::lines::Line;
 use super::*;
 use crate::config::LogLevel;
 
-/// A JSON object's fields in their order; a field that is there twice is an error.
-#[derive(Debug)]
-struct Fields(Vec<(String, serde_json::Value)>);
-
-impl Fields {
-    fn of(line: &str) -> Result<Self, serde_json::Error> {
-        serde_json::from_str(line)
-    }
-
-    fn get(&self, name: &str) -> &serde_json::Value {
-        &self.0.iter().find(|(n, _)| n == name).unwrap().1
-    }
-}
-
-impl<'de> Deserialize<'de> for Fields {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Strict;
-        impl<'de> Visitor<'de> for Strict {
-            type Value = Fields;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-                let mut fields: Vec<(String, serde_json::Value)> = Vec::new();
-                while let Some((name, value)) = map.next_entry()? {
-                    if fields.iter().any(|(n, _)| *n == name) {
-                        return Err(serde::de::Error::custom(format!("{name} is there twice")));
-                    }
-                    fields.push((name, value));
-                }
-                Ok(Fields(fields))
-            }
-        }
-        from.deserialize_map(Strict)
-    }
-}
+/// As the tests of whole nodes read them.
+#[path = "../../tests/support/lines.rs"]
+#[expect(
+    dead_code,
+    unreachable_pub,
+    reason = "it is a module of other tests, too"
+)]
+mod lines;
 
 /// A log into a file.
-struct Fixture {
+pub(crate) struct Fixture {
     dir: TempDir,
-    log: Logger,
+    pub(crate) log: Logger,
     control: LogControl,
 }
 
 impl Fixture {
-    fn start(level: LogLevel) -> Self {
+    pub(crate) fn start(level: LogLevel) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         let queue = Queue::start("test", control::open(&path).unwrap()).unwrap();
@@ -76,21 +47,30 @@ impl Fixture {
         std::fs::read_to_string(self.dir.path().join(name)).unwrap()
     }
 
+    /// The lines about one kind of event, each as the table of fields has it.
+    pub(crate) fn told(&self, action: &str) -> usize {
+        let lines = self.lines();
+        let lines = lines.iter().map(|line| Line::parse(line).unwrap());
+        let told = lines.filter(|line| line.is("event.action", action));
+        told.inspect(|line| assert_eq!(line.faults(), Vec::<String>::new()))
+            .count()
+    }
+
     fn lines(&self) -> Vec<String> {
         self.control.flush();
         self.text("log").lines().map(str::to_owned).collect()
     }
 
     fn messages(&self) -> Vec<String> {
-        let text = |line: &String| Fields::of(line).unwrap().get("message").to_string();
+        let text = |line: &String| Line::parse(line).unwrap().text("message").to_owned();
         self.lines().iter().map(text).collect()
     }
 }
 
 #[test]
 fn the_strict_reader_refuses_a_field_that_is_there_twice() {
-    assert!(Fields::of("{\"a\":1,\"b\":2}").is_ok());
-    let twice = Fields::of("{\"a\":1,\"a\":1}").unwrap_err().to_string();
+    assert!(Line::parse("{\"a\":1,\"b\":2}").is_ok());
+    let twice = Line::parse("{\"a\":1,\"a\":1}").unwrap_err();
     assert!(twice.contains("a is there twice"), "{twice}");
 }
 
@@ -103,7 +83,7 @@ fn a_line_is_one_object_whose_first_fields_are_time_level_and_message() {
         "error.message" => hostile, "quorate.keys.sample" => Serde(vec![hostile, "b"]));
     let lines = log.lines();
     assert_eq!(lines.len(), 1, "{lines:?}");
-    let fields = Fields::of(&lines[0]).unwrap();
+    let fields = Line::parse(&lines[0]).unwrap();
     let names: Vec<&str> = fields.0.iter().map(|(n, _)| n.as_str()).collect();
     let first: Vec<&str> = FIELDS.iter().take(4).map(|field| field.name).collect();
     assert_eq!(names[..4], first[..]);
@@ -122,10 +102,10 @@ fn a_line_is_one_object_whose_first_fields_are_time_level_and_message() {
         "quorate.keys.sample": [hostile, "b"],
     });
     for (name, value) in expected.as_object().unwrap() {
-        assert_eq!(fields.get(name), value, "{name}");
+        assert_eq!(fields.get(name), Some(value), "{name}");
     }
     assert_eq!(names.len(), expected.as_object().unwrap().len() + 1);
-    let stamp = fields.get("@timestamp").as_str().unwrap();
+    let stamp = fields.text("@timestamp");
     assert!(stamp.len() == 24 && stamp.ends_with('Z'), "{stamp}");
 }
 
@@ -143,8 +123,8 @@ fn lines_have_the_time_of_the_call() {
         }
     }
     for (line, (before, after)) in log.lines().iter().zip(bounds) {
-        let fields = Fields::of(line).unwrap();
-        let stamp = fields.get("@timestamp").as_str().unwrap();
+        let fields = Line::parse(line).unwrap();
+        let stamp = fields.text("@timestamp");
         assert!(
             *before <= *stamp && *stamp <= *after,
             "{before} {stamp} {after}"
@@ -158,7 +138,7 @@ fn lines_below_the_level_are_not_written_and_the_level_can_change() {
     debug!(log.log, "below");
     info!(log.log, "at");
     error!(log.log, "above");
-    assert_eq!(log.messages(), ["\"at\"", "\"above\""]);
+    assert_eq!(log.messages(), ["at", "above"]);
     assert_eq!(log.control.level(), LogLevel::Info);
     for level in LevelName::ALL {
         log.control.set_level(level);
@@ -192,7 +172,7 @@ fn a_moved_log_file_is_left_alone_once_it_is_opened_again() {
     log.control.flush();
     log.control.reopen().unwrap();
     info!(log.log, "three");
-    assert_eq!(log.messages(), ["\"three\""]);
+    assert_eq!(log.messages(), ["three"]);
     assert_eq!(log.text("log.1").lines().count(), 2);
     std::fs::remove_dir_all(dir).unwrap();
     assert!(log.control.reopen().is_err());
@@ -226,7 +206,7 @@ impl fmt::Display for Odd<'_> {
 fn a_value_that_logs_while_it_is_shown_makes_two_lines() {
     let log = Fixture::start(LogLevel::Info);
     info!(log.log, "around {}", Odd(&log.log));
-    assert_eq!(log.messages(), ["\"within\"", "\"around odd\""]);
+    assert_eq!(log.messages(), ["within", "around odd"]);
 }
 
 /// Keeps what each call wrote.

@@ -168,6 +168,23 @@ impl Cluster {
     }
 }
 
+/// Every test is one of the log as well: each line of each node, as a log store would take it.
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            return;
+        }
+        for node in &self.nodes {
+            let text = node.log_text();
+            // What the system, or a node that cannot start, says is no line of the log.
+            for line in text.lines().filter(|line| line.starts_with('{')) {
+                let faults = lines::Line::parse(line).map(|line| line.faults());
+                assert_eq!(faults, Ok(Vec::new()), "{}: {line}", node.name);
+            }
+        }
+    }
+}
+
 impl Node {
     pub fn new(name: &str, dir: &Path, extra: &[String]) -> Self {
         Self {

@@ -7,6 +7,8 @@ use crate::actors::background::tests::background;
 use crate::actors::fake::{key, quiet, state};
 use crate::actors::fake_node::{FakeNode, PATIENCE, proof, ring_of, socket};
 use crate::actors::store_keeper::GetStatus;
+use crate::config::LogLevel;
+use crate::logging::tests::Fixture;
 use crate::storage::{Change, Engine, Sync};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
@@ -70,8 +72,11 @@ async fn p11_a_damaged_record_is_no_reply_and_is_mended_from_the_other_owners() 
         assert_eq!(nodes[0].records.peek(&key(name)), Err(Fault::Damaged));
     }
     assert_eq!(nodes[0].records.peek(&key("k")), Err(Fault::Damaged));
-    let _mender = Mender::new(mender_parts(&nodes[0])).start();
+    let (log, mut parts) = (Fixture::start(LogLevel::Info), mender_parts(&nodes[0]));
+    parts.log = log.log.clone();
+    let _mender = Mender::new(parts).start();
     until_mended(&nodes[0], 2).await;
+    assert_eq!(log.told("mended"), 2);
     assert_eq!(nodes[0].state(&key("k")), Some(state(&[1, 2])));
     assert_eq!(nodes[0].state(&key("gone")), None, "nobody has any of it");
     assert_eq!(

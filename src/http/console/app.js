@@ -1,6 +1,7 @@
 // The console: asks the node it came from once a second, and shows the whole cluster.
 
 import { get, token } from "./api.js";
+import { Changes } from "./changes.js";
 import { byId, bytes, count, draw, make, micros, rate, replace, say } from "./dom.js";
 import { Events } from "./events.js";
 import { Explorer } from "./explorer.js";
@@ -21,6 +22,7 @@ const colour = (name) => {
 };
 const explorer = new Explorer(colour);
 const events = new Events();
+const changes = new Changes(colour);
 
 let shown = { ring: "", table: null, shares: new Map() };
 let answered = 0;
@@ -69,6 +71,7 @@ function show(cluster) {
     under,
   });
   members.show(cluster, history, colour, shown.shares);
+  changes.look(cluster.ring);
   document.title = away.size > 0 ? `${away.size} away – Quorate` : `Quorate – ${cluster.node}`;
   byId("banner").hidden = cluster.members.length > 0;
   if (cluster.members.length === 0) {

@@ -36,6 +36,7 @@ const ASSETS: &[Asset] = assets! {
     "icon.svg" "image/svg+xml"
     "app.js" "text/javascript; charset=utf-8"
     "api.js" "text/javascript; charset=utf-8"
+    "changes.js" "text/javascript; charset=utf-8"
     "dom.js" "text/javascript; charset=utf-8"
     "events.js" "text/javascript; charset=utf-8"
     "explorer.js" "text/javascript; charset=utf-8"

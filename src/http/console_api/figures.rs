@@ -37,6 +37,7 @@ pub(super) async fn figures(
             "epoch": ring.epoch,
             "hash": ring.hash().to_string(),
             "moving": ring.placements.iter().filter(|p| p.incoming.is_some()).count(),
+            "staged": ring.affairs.staged.iter().map(ToString::to_string).collect::<Vec<_>>(),
         })),
         "bounds_us": MICROS,
         "members": members,
