@@ -94,10 +94,10 @@ fn is_now(when: &Moment, all: &[Transfer], most: &mut usize) -> bool {
     }
 }
 
-/// Kills whoever was asked to commit, before it has answered.
+/// Kills whoever was asked to commit, before it has answered or just afterwards.
 async fn while_asked(
     cluster: &mut Cluster,
-    errand: &Errand,
+    errand: &mut Errand,
     news: &News,
     (after, blow): (Duration, &Blow),
 ) -> Result<Struck, Failure> {
@@ -107,14 +107,15 @@ async fn while_asked(
         cluster.kill(node)
     };
     let (is_answered, killed) = tokio::join!(commit(&admin, news.epoch), killing);
-    let bit = killed? && !is_answered;
+    let bit = killed? && (!is_answered || still_moves(cluster, errand).await);
     sleep(blow.hold).await;
     cluster.start_again(node, &[])?;
     let target = format!(
-        "{}, the proposer of {}, {} ms after it was asked",
+        "{}, the proposer of {}, {} ms after it was asked{}",
         cluster.name(node),
         errand.words(cluster),
-        after.as_millis()
+        after.as_millis(),
+        if is_answered { " and had answered" } else { "" }
     );
     Ok(Struck { bit, target })
 }
