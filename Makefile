@@ -36,10 +36,11 @@ faults: rust
 
 # Half an hour of mixed faults under all workloads; SEED=n repeats a run.
 MINUTES = 30
+NEMESIS = kill,pause,partition,wipe,clock,join,leave,replace,forget,kill-during-move,partition-during-move
 soak: tools
 	cargo build --release
 	./target/release/quorate verify --nodes 5 --minutes $(MINUTES) \
-		--nemesis kill,pause,partition,wipe,clock $(if $(SEED),--seed $(SEED))
+		--nemesis $(NEMESIS) $(if $(SEED),--seed $(SEED))
 
 # Do the tests notice? One fault of logic after the other; about three minutes after the build.
 mutants: tools

@@ -95,7 +95,7 @@ fn use_keys(stop: &AtomicBool, urls: &[String], keys: usize, user: usize) -> (us
 /// keys read 404 afterwards.
 #[test]
 fn seed_defect_15_a_fourth_node_joins_under_load_and_no_stored_key_reads_404() {
-    const KEYS: usize = 500;
+    const KEYS: usize = 2000;
     let mut cluster = Cluster::start(3);
     load(&cluster, KEYS);
     let urls: Vec<String> = cluster

@@ -256,6 +256,52 @@ fn p1_p2_p3_p4_p6_p7_p8_hold_while_the_network_splits_and_disks_are_lost() {
     }
 }
 
+/// What was done to whom, of the faults of this kind that bit.
+fn targets(history: &Path, kind: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(history).unwrap();
+    let lines = text.lines().map(|l| serde_json::from_str(l).unwrap());
+    let bit = |l: &Value| l["line"] == "fault" && l["kind"] == kind && l["bit"] == true;
+    let bitten = lines.filter(bit);
+    bitten
+        .map(|l| l["target"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// Changes of members under load end, and break no promise (P9).
+#[test]
+fn p9_p1_p2_p3_p4_p6_p7_p8_hold_while_nodes_join_leave_are_replaced_and_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let words = "--nemesis join,leave,replace,forget --seconds 36 --settle 2 --seed 1";
+    let said = run(words, dir.path());
+    assert_eq!(said["verdict"], "ok", "{said}");
+    for change in ["join", "leave", "replace", "forget"] {
+        let bit = said["counts"]["faults"][change].as_u64();
+        assert!(bit > Some(0), "{change}: {said}");
+    }
+}
+
+/// The mix that lost writes elsewhere: membership, crashes and partitions. Whoever gives, receives
+/// or proposed is killed in the middle of a change, and links are cut in the middle of others.
+#[test]
+fn p9_p1_p2_p3_p4_p6_p7_p8_hold_while_changes_of_members_are_struck_in_their_middle() {
+    let dir = tempfile::tempdir().unwrap();
+    let words = "--nemesis kill-during-move,partition-during-move --seconds 40 --settle 2 --seed 2";
+    let said = run(words, dir.path());
+    assert_eq!(said["verdict"], "ok", "{said}");
+    let history = dir.path().join("history-2.jsonl");
+    let killed = targets(&history, "kill-during-move");
+    for role in ["proposer", "giver", "receiver"] {
+        assert!(
+            killed.iter().any(|t| t.contains(role)),
+            "{role}: {killed:?}"
+        );
+    }
+    assert!(
+        !targets(&history, "partition-during-move").is_empty(),
+        "{said}"
+    );
+}
+
 /// A day more or less on a node's wall clock changes nothing but its log (P12), and links that are
 /// slow or lose their connections no more than that. Needs libfaketime.
 #[cfg(feature = "components")]

@@ -36,10 +36,10 @@ enum Fault {
 
 /// One second of the load.
 #[derive(Debug, Clone, Copy)]
-struct Second {
-    done: u64,
-    failed: u64,
-    p99_ms: f64,
+pub(crate) struct Second {
+    pub(crate) done: u64,
+    pub(crate) failed: u64,
+    pub(crate) p99_ms: f64,
 }
 
 /// Measures all three faults, and says whether the bounds were kept.
@@ -124,7 +124,7 @@ fn slowed(node: &Node, over: impl FnOnce()) -> Outcome<()> {
     })
 }
 
-fn second(moment: &Value) -> Second {
+pub(crate) fn second(moment: &Value) -> Second {
     Second {
         done: moment["operations"].as_u64().unwrap_or(0),
         failed: moment["failed"].as_u64().unwrap_or(0),
@@ -134,7 +134,7 @@ fn second(moment: &Value) -> Second {
 
 /// The median of the seconds' percentiles: one second in which the machine was busy elsewhere says
 /// nothing.
-fn median(seconds: &[Second]) -> f64 {
+pub(crate) fn median(seconds: &[Second]) -> f64 {
     let mut all: Vec<f64> = seconds.iter().map(|second| second.p99_ms).collect();
     all.sort_by(f64::total_cmp);
     all.get(all.len() / 2).copied().unwrap_or(f64::NAN)

@@ -1,6 +1,6 @@
 //! What faults cost: how a cluster of five serves while one node is dead, stopped or slow, and how
-//! long the replicas take to become equal again. `make faults` runs it; it fails if a bound of the
-//! promises P8 and P10 is missed.
+//! long the replicas take to become equal again, and how it serves while members change. `make
+//! faults` runs it; it fails if a bound of the promises P8, P9 and P10 is missed.
 
 #![allow(
     clippy::disallowed_methods,
@@ -13,6 +13,7 @@
 
 mod availability;
 mod convergence;
+mod membership;
 mod nodes;
 
 use std::error::Error;
@@ -31,10 +32,15 @@ fn main() -> Outcome<()> {
     let kept = match words[..] {
         ["availability"] => availability::measure()?,
         ["convergence"] => convergence::measure()?,
-        [] => [convergence::measure()?, availability::measure()?]
-            .iter()
-            .all(|kept| *kept),
-        _ => return Err("usage: faults [availability|convergence]".into()),
+        ["membership"] => membership::measure()?,
+        [] => [
+            convergence::measure()?,
+            availability::measure()?,
+            membership::measure()?,
+        ]
+        .iter()
+        .all(|kept| *kept),
+        _ => return Err("usage: faults [availability|convergence|membership]".into()),
     };
     if kept {
         Ok(())

@@ -29,7 +29,7 @@ pub(crate) struct Node {
 /// Some nodes, which end with this value, and so does their data.
 pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Node>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Cluster {
@@ -40,9 +40,9 @@ impl Cluster {
         let mut nodes = nodes.collect::<Outcome<Vec<Node>>>()?;
         let seeds = seeds(&nodes);
         for node in &mut nodes {
-            node.start(&seeds)?;
+            node.start(&seeds, &[])?;
         }
-        let cluster = Self { nodes, _dir: dir };
+        let cluster = Self { nodes, dir };
         cluster.wait_ready()?;
         Ok(cluster)
     }
@@ -56,7 +56,20 @@ impl Cluster {
     /// Starts the last node again.
     pub(crate) fn start_last(&mut self) -> Outcome<()> {
         let seeds = seeds(&self.nodes);
-        self.last()?.start(&seeds)
+        self.last()?.start(&seeds, &[])
+    }
+
+    /// Starts one more node, which finds the others and is known to none.
+    pub(crate) fn add(&mut self, flags: &[&str]) -> Outcome<()> {
+        let seeds = seeds(&self.nodes);
+        let mut node = Node::new(self.nodes.len() + 1, self.dir.path())?;
+        node.start(&seeds, flags)?;
+        self.nodes.push(node);
+        Ok(())
+    }
+
+    pub(crate) fn first(&self) -> Outcome<&Node> {
+        Ok(self.nodes.first().ok_or("no node")?)
     }
 
     pub(crate) fn last(&mut self) -> Outcome<&mut Node> {
@@ -87,7 +100,7 @@ impl Node {
         })
     }
 
-    fn start(&mut self, seeds: &str) -> Outcome<()> {
+    fn start(&mut self, seeds: &str, flags: &[&str]) -> Outcome<()> {
         let mut command = Command::new(quorate()?);
         command
             .args(["server", "--exit-with-stdin", "--workers", "1"])
@@ -95,6 +108,7 @@ impl Node {
             .args(["--admin", &self.admin, "--peer", &self.peer])
             .args(["--seeds", seeds, "--data-dir"])
             .arg(&self.data)
+            .args(flags)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null());

@@ -233,7 +233,7 @@ impl HandoffParts {
         }
         watch.is_at(Step::Verified);
         // Without N − R + 1 of the old owners, no R of them answer a read any more.
-        let needed = row.owners.len() + 1 - self.quorums.read.clamp(1, row.owners.len());
+        let needed = row.flips_needed(self.quorums.read);
         let (mut flipped, mut silent) = (0, Vec::new());
         for owner in &row.owners {
             if self.flip(ring, partition, owner).await {

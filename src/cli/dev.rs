@@ -135,7 +135,7 @@ async fn until_ready(children: &mut [Child], events: &mut Events) -> Result<bool
     loop {
         tokio::select! {
             _ = ticks.tick() => {
-                let waiting = not_ready(children).await;
+                let waiting = not_ready(children.iter()).await;
                 if waiting.is_empty() {
                     return Ok(true);
                 }
@@ -158,7 +158,7 @@ async fn until_ready(children: &mut [Child], events: &mut Events) -> Result<bool
 }
 
 /// The nodes that are not ready, and what they say.
-pub(super) async fn not_ready(children: &[Child]) -> Vec<String> {
+pub(super) async fn not_ready(children: impl Iterator<Item = &Child>) -> Vec<String> {
     let request = Request {
         method: "GET",
         path: "/readyz".to_owned(),

@@ -5,9 +5,11 @@ mod answer;
 mod asker;
 mod check;
 mod cluster;
+mod crew;
 mod finale;
 mod history;
 mod nemesis;
+mod operator;
 mod recorder;
 mod relay;
 mod repair;
@@ -15,6 +17,7 @@ mod report;
 mod run;
 mod schedule;
 mod session;
+mod strike;
 mod workload;
 
 use std::fs::File;
@@ -136,6 +139,12 @@ impl clap::ValueEnum for Nemesis {
             Self::Fault(Kind::Partition),
             Self::Fault(Kind::Slow),
             Self::Fault(Kind::Lossy),
+            Self::Fault(Kind::Join),
+            Self::Fault(Kind::Leave),
+            Self::Fault(Kind::Replace),
+            Self::Fault(Kind::Forget),
+            Self::Fault(Kind::KillDuringMove),
+            Self::Fault(Kind::PartitionDuringMove),
         ]
     }
 

@@ -44,13 +44,14 @@ impl Child {
         all: &[Node],
         flags: &[String],
     ) -> Result<Self, Failure> {
-        Self::start_with(node, all, flags, &[])
+        let all: Vec<&Node> = all.iter().collect();
+        Self::start_with(node, &all, flags, &[])
     }
 
-    /// The same, with these variables in its environment.
+    /// Starts one that knows these nodes, with these variables in its environment.
     pub(in crate::cli) fn start_with(
         node: &Node,
-        all: &[Node],
+        all: &[&Node],
         flags: &[String],
         variables: &[(&str, String)],
     ) -> Result<Self, Failure> {
@@ -188,7 +189,7 @@ fn defaults(nodes: usize) -> [(&'static str, String); 3] {
 }
 
 /// The same for every start, so that a second one goes on where the first ended.
-fn arguments(node: &Node, all: &[Node]) -> Vec<std::ffi::OsString> {
+fn arguments(node: &Node, all: &[&Node]) -> Vec<std::ffi::OsString> {
     let seeds = all.iter().map(|n| address(n.relay.unwrap_or(n.peer)));
     let seeds: Vec<String> = seeds.collect();
     let advertised = node.relay.map(|port| ("--advertise-peer", address(port)));
@@ -226,7 +227,7 @@ mod tests {
     #[test]
     fn every_node_is_told_of_all_nodes_itself_included() {
         let nodes = layout(2, 9000, Path::new("d")).unwrap();
-        let arguments = arguments(&nodes[1], &nodes);
+        let arguments = arguments(&nodes[1], &nodes.iter().collect::<Vec<_>>());
         let text: Vec<&str> = arguments.iter().map(|a| a.to_str().unwrap()).collect();
         let line = text.join(" ");
         for part in [

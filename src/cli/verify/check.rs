@@ -67,6 +67,7 @@ pub(super) fn check(history: &History) -> Result<Report, HistoryError> {
         finals::check(&key, &mut findings);
     }
     finals::check_replicas(history.convergence.as_ref(), &mut findings);
+    finals::check_rest(history.rest.as_ref(), &mut findings);
     let violations = findings.into_violations();
     let void = validity::check(history);
     let verdict = match (violations.is_empty(), void.is_empty()) {

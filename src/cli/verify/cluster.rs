@@ -1,6 +1,7 @@
 //! The cluster that a run starts for itself: real processes, real disks, and everything that can be
 //! done to them. Whatever was started ends with this value.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -37,15 +38,30 @@ const FAKE_TIME: [&str; 4] = [
     "/usr/lib64/faketime/libfaketime.so.1",
 ];
 
-/// Some nodes, and perhaps the relays between them.
+/// Some nodes, and perhaps the relays between them. Nodes go by their places; a place whose node has
+/// left is free for another one.
 pub(super) struct Cluster {
     nodes: Vec<Node>,
-    children: Vec<Child>,
+    children: Vec<Option<Child>>,
     flags: Vec<String>,
-    /// Those whose process was ended on purpose.
+    /// Those that are members.
+    crew: BTreeSet<usize>,
+    /// Those whose process was ended on purpose, or may end by itself.
     down: BTreeSet<usize>,
     relay: Option<Relay>,
     stopped: Stopped,
+    /// Where clients may go.
+    doors: Doors,
+}
+
+/// The client addresses of the members, as they are now.
+pub(super) type Doors = Rc<RefCell<Vec<String>>>;
+
+/// How many nodes found the cluster, and for how many more there is a place.
+#[derive(Clone, Copy)]
+pub(super) struct Size {
+    pub(super) founders: u16,
+    pub(super) spares: u16,
 }
 
 /// Processes under SIGSTOP. They would not notice that we are gone, so a panic, which may end this
@@ -53,34 +69,38 @@ pub(super) struct Cluster {
 type Stopped = Arc<Mutex<Vec<Pid>>>;
 
 impl Cluster {
-    /// Starts so many nodes with their data below the directory, and waits until they serve.
+    /// Starts the founders with their data below the directory, and waits until they serve.
     pub(super) async fn start(
-        nodes: u16,
+        size: Size,
         dir: &Path,
         flags: &[String],
         relayed: bool,
         seed: u64,
     ) -> Result<Self, Failure> {
-        let nodes = free_layout(nodes, dir, relayed)?;
+        let nodes = free_layout(size.founders + size.spares, dir, relayed)?;
+        let crew = 0..usize::from(size.founders);
         let mut cluster = Self {
-            nodes: Vec::new(),
-            children: Vec::new(),
+            children: nodes.iter().map(|_| None).collect(),
+            nodes,
             flags: flags.to_vec(),
+            crew: crew.clone().collect(),
             down: BTreeSet::new(),
             relay: None,
             stopped: Stopped::default(),
+            doors: Doors::default(),
         };
         continue_on_panic(Arc::clone(&cluster.stopped));
         if relayed {
+            let nodes = &cluster.nodes;
             let names: Rc<[String]> = nodes.iter().map(|n| n.name.clone()).collect();
             let ports = nodes.iter().filter_map(|n| Some((n.relay?, n.peer)));
             let ports: Vec<(u16, u16)> = ports.collect();
             cluster.relay = Some(Relay::start(&ports, names, seed).await?);
         }
-        for node in &nodes {
-            cluster.children.push(Child::start(node, &nodes, flags)?);
+        for node in crew {
+            cluster.start_again(node, &[])?;
         }
-        cluster.nodes = nodes;
+        cluster.show_doors();
         cluster.ready().await?;
         Ok(cluster)
     }
@@ -90,7 +110,7 @@ impl Cluster {
         let deadline = Instant::now() + READY_WITHIN;
         loop {
             self.check()?;
-            let waiting = not_ready(&self.children).await;
+            let waiting = not_ready(self.members()).await;
             if waiting.is_empty() {
                 return Ok(());
             }
@@ -104,12 +124,19 @@ impl Cluster {
 
     /// Whether every node serves, and with all that it owns.
     pub(super) async fn serves(&self) -> bool {
-        not_ready(&self.children).await.is_empty()
+        not_ready(self.members()).await.is_empty()
+    }
+
+    /// The processes of the members.
+    fn members(&self) -> impl Iterator<Item = &Child> {
+        let each = self.crew.iter().filter_map(|n| self.children.get(*n));
+        each.flatten()
     }
 
     /// Fails if a node has ended by itself.
     pub(super) fn check(&mut self) -> Result<(), Failure> {
-        for (n, child) in self.children.iter_mut().enumerate() {
+        let children = self.children.iter_mut().enumerate();
+        for (n, child) in children.filter_map(|(n, child)| Some((n, child.as_mut()?))) {
             if let Some(status) = child.ended()?
                 && !self.down.contains(&n)
             {
@@ -119,19 +146,34 @@ impl Cluster {
         Ok(())
     }
 
-    /// Client addresses.
-    pub(super) fn endpoints(&self) -> Vec<String> {
-        self.children
-            .iter()
-            .map(|c| c.client().to_owned())
+    /// Client addresses of the members, which follow them.
+    pub(super) fn doors(&self) -> Doors {
+        Rc::clone(&self.doors)
+    }
+
+    fn show_doors(&self) {
+        let doors = self.members().map(|c| c.client().to_owned()).collect();
+        self.doors.replace(doors);
+    }
+
+    /// Names and admin addresses of the members.
+    pub(super) fn admins(&self) -> Vec<(String, String)> {
+        let each = self.members();
+        each.map(|c| (c.name().to_owned(), c.admin().to_owned()))
             .collect()
     }
 
-    /// Names and admin addresses.
-    pub(super) fn admins(&self) -> Vec<(String, String)> {
-        let each = self.children.iter();
-        each.map(|c| (c.name().to_owned(), c.admin().to_owned()))
-            .collect()
+    /// Names and admin addresses of the members that run.
+    pub(super) fn operable(&self) -> Vec<(usize, String)> {
+        let up = self.crew.iter().filter(|n| !self.down.contains(n));
+        let address = |n: &usize| Some((*n, self.children.get(*n)?.as_ref()?.admin().to_owned()));
+        up.filter_map(address).collect()
+    }
+
+    /// The admin address of any node that was started.
+    pub(super) fn admin_of(&self, node: usize) -> Option<String> {
+        let child = self.children.get(node)?.as_ref()?;
+        Some(child.admin().to_owned())
     }
 
     /// What the node is called.
@@ -141,9 +183,54 @@ impl Cluster {
             .map_or_else(String::new, |n| n.name.clone())
     }
 
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.nodes.len()
+    /// The place of the node of this name.
+    pub(super) fn place(&self, name: &str) -> Option<usize> {
+        self.nodes.iter().position(|n| n.name == name)
+    }
+
+    /// The members.
+    pub(super) fn crew(&self) -> Vec<usize> {
+        self.crew.iter().copied().collect()
+    }
+
+    /// Starts a new node that knows the members, and is staged if so wished.
+    pub(super) fn enter(&mut self, node: usize, staged: bool) -> Result<(), Failure> {
+        let mut flags = self.flags.clone();
+        if staged {
+            flags.extend(["--auto-commit", "false"].map(str::to_owned));
+        }
+        self.start_with(node, &flags, &[])
+    }
+
+    /// The node has become a member: clients may go there.
+    pub(super) fn entered(&mut self, node: usize) {
+        self.crew.insert(node);
+        self.show_doors();
+    }
+
+    /// The member is about to be none, and may end by itself.
+    pub(super) fn leaves(&mut self, node: usize) {
+        self.crew.remove(&node);
+        self.down.insert(node);
+        self.show_doors();
+    }
+
+    /// Whether the process of the node has ended, or there is none.
+    pub(super) fn has_ended(&mut self, node: usize) -> Result<bool, Failure> {
+        match self.children.get_mut(node) {
+            Some(Some(child)) => Ok(child.ended()?.is_some()),
+            Some(None) | None => Ok(true),
+        }
+    }
+
+    /// Clears the place of a node that has ended for good.
+    pub(super) fn clear(&mut self, node: usize) -> Result<(), Failure> {
+        self.wipe(node)?;
+        if let Some(child) = self.children.get_mut(node) {
+            *child = None;
+        }
+        self.down.remove(&node);
+        Ok(())
     }
 
     /// The links between the nodes, if they can be changed.
@@ -155,8 +242,8 @@ impl Cluster {
     pub(super) fn kill(&mut self, node: usize) -> Result<bool, Failure> {
         self.down.insert(node);
         match self.children.get_mut(node) {
-            Some(child) => Ok(child.kill()?),
-            None => Ok(false),
+            Some(Some(child)) => Ok(child.kill()?),
+            Some(None) | None => Ok(false),
         }
     }
 
@@ -166,9 +253,21 @@ impl Cluster {
         node: usize,
         variables: &[(&str, String)],
     ) -> Result<(), Failure> {
+        let flags = self.flags.clone();
+        self.start_with(node, &flags, variables)
+    }
+
+    fn start_with(
+        &mut self,
+        node: usize,
+        flags: &[String],
+        variables: &[(&str, String)],
+    ) -> Result<(), Failure> {
+        let known = self.crew.iter().filter_map(|n| self.nodes.get(*n));
+        let known: Vec<&Node> = known.collect();
         let child = self.children.get_mut(node);
         if let (Some(child), Some(layout)) = (child, self.nodes.get(node)) {
-            *child = Child::start_with(layout, &self.nodes, &self.flags, variables)?;
+            *child = Some(Child::start_with(layout, &known, flags, variables)?);
             self.down.remove(&node);
         }
         Ok(())
@@ -176,7 +275,7 @@ impl Cluster {
 
     /// Sends the node a signal; `false` if it was not running.
     pub(super) fn signal(&mut self, node: usize, signal: Signal) -> Result<bool, Failure> {
-        let Some(child) = self.children.get_mut(node) else {
+        let Some(Some(child)) = self.children.get_mut(node) else {
             return Ok(false);
         };
         if let (Ok(mut stopped), Some(pid)) = (self.stopped.lock(), child.pid()) {
@@ -202,7 +301,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        for child in &mut self.children {
+        for child in self.children.iter_mut().flatten() {
             // There is nobody left to tell; and the node ends with our end of its standard input.
             drop(child.kill());
         }

@@ -52,6 +52,8 @@ pub(super) enum Line {
     Fault(Fault),
     /// What became of the replicas once all was well again.
     Convergence(Convergence),
+    /// What became of the ring once nothing failed any more.
+    Rest(Rest),
 }
 
 /// What was run.
@@ -174,6 +176,15 @@ pub(super) struct Convergence {
     pub(super) differing: Vec<String>,
 }
 
+/// What became of the ring once nothing failed any more.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Rest {
+    /// How long until nothing moved, in microseconds, or for how long it was waited in vain.
+    pub(super) after: u64,
+    /// What went on all the same, in words.
+    pub(super) restless: Vec<String>,
+}
+
 /// All that is known of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct History {
@@ -185,6 +196,8 @@ pub(super) struct History {
     pub(super) faults: Vec<Fault>,
     /// Absent if nobody looked.
     pub(super) convergence: Option<Convergence>,
+    /// Absent if nobody looked.
+    pub(super) rest: Option<Rest>,
 }
 
 impl History {
@@ -195,6 +208,7 @@ impl History {
             Line::Op(operation) => self.operations.push(operation),
             Line::Fault(fault) => self.faults.push(fault),
             Line::Convergence(convergence) => self.convergence = Some(convergence),
+            Line::Rest(rest) => self.rest = Some(rest),
         }
     }
 
@@ -259,7 +273,8 @@ mod tests {
 {"line":"op","id":1,"session":2,"endpoint":"127.0.0.1:1","phase":"calm","key":"k","op":"PUT","value":"a","clock":0,"invoked":10,"completed":20,"result":"ok","answer":"200","hinted":1,"token":"eyJ2"}
 {"line":"op","id":2,"session":2,"endpoint":"127.0.0.1:1","phase":"final1","key":"k","op":"GET","strict":true,"invoked":30,"completed":40,"result":"info","answer":"no answer in time"}
 {"line":"fault","kind":"kill","target":"n1","from":1,"until":2,"bit":true}
-{"line":"convergence","after":5,"differing":["k"]}"#;
+{"line":"convergence","after":5,"differing":["k"]}
+{"line":"rest","after":6,"restless":["leave n2"]}"#;
 
     #[test]
     fn a_history_is_read_as_it_was_written() {
@@ -271,6 +286,7 @@ mod tests {
         written.extend(history.operations.iter().cloned().map(Line::Op));
         written.extend(history.faults.iter().cloned().map(Line::Fault));
         written.extend(history.convergence.clone().map(Line::Convergence));
+        written.extend(history.rest.clone().map(Line::Rest));
         let text = written
             .iter()
             .map(|line| serde_json::to_string(line).unwrap());

@@ -10,11 +10,14 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::super::failure::Failure;
 use super::super::output::Streams;
 use super::cluster::{Cluster, fake_time};
+use super::crew::{Blow, Change};
 use super::history::Fault;
+use super::operator::Errand;
 use super::recorder::Recorder;
 use super::relay::Relay;
 use super::repair;
 use super::schedule::{Deed, Kind, Step};
+use super::strike::strike;
 
 /// Between two nodes of a restart storm.
 const STORM_EVERY: Duration = Duration::from_millis(400);
@@ -22,71 +25,80 @@ const STORM_EVERY: Duration = Duration::from_millis(400);
 /// A fault that has begun.
 struct Begun {
     kind: Kind,
+    target: String,
     from: u64,
     /// How much the relays had harmed before.
     harmed: u64,
     bit: bool,
+    /// The change of members that is not over yet.
+    errand: Option<Errand>,
 }
 
-/// Begins and ends every fault at its time.
+/// Begins and ends every fault at its time. A change of members that does not end although nothing
+/// fails any more ends everything; it is given in words.
 pub(super) async fn harass(
     cluster: &mut Cluster,
     steps: &[Step],
     begin: Instant,
     recorder: &RefCell<Recorder>,
     streams: &mut Streams<'_>,
-) -> Result<(), Failure> {
+) -> Result<Option<String>, Failure> {
     let mut open: BTreeMap<usize, Begun> = BTreeMap::new();
     let mut disk_lost = false;
     for (at, n) in events(steps) {
         let Some(step) = steps.get(n) else { continue };
         sleep_until(begin + at).await;
         cluster.check()?;
-        let target = target(cluster, &step.deed);
-        let Some(fault) = open.remove(&n) else {
+        let Some(mut fault) = open.remove(&n) else {
             let milder = if disk_lost {
                 spare(cluster, step, recorder, streams).await?
             } else {
                 None
             };
-            let deed = milder.as_ref().unwrap_or(&step.deed);
-            let kind = if milder.is_some() {
-                Kind::Kill
-            } else {
-                step.kind
-            };
-            disk_lost |= kind == Kind::Wipe;
+            let (kind, deed) = milder.unwrap_or_else(|| (step.kind, step.deed.clone()));
+            disk_lost |= matches!(kind, Kind::Wipe | Kind::Forget);
+            disk_lost |= matches!(deed, Deed::Change(Change::Forget(_), _));
             let (at, until) = (step.from.as_secs_f32(), step.until.as_secs_f32());
+            let target = target(cluster, &deed);
             writeln!(
                 streams.chatter,
                 "{at:>6.1} to {until:>6.1} s: {} {target}",
                 kind.name()
             )?;
-            let from = recorder.borrow_mut().fault_begins();
-            let harmed = cluster.relay().map_or(0, Relay::harmed);
-            let bit = inflict(cluster, deed).await?;
-            let fault = Begun {
+            let mut fault = Begun {
                 kind,
-                from,
-                harmed,
-                bit,
+                target,
+                from: recorder.borrow_mut().fault_begins(),
+                harmed: cluster.relay().map_or(0, Relay::harmed),
+                bit: false,
+                errand: None,
             };
+            inflict(cluster, &deed, &mut fault).await?;
             open.insert(n, fault);
             continue;
         };
-        // A node that was spared its disk is started again like any other.
-        let bit = relieve(cluster, &step.deed, fault.harmed)? && fault.bit;
+        let stuck = if let Some(errand) = fault.errand.take() {
+            errand.until_over(cluster).await?
+        } else {
+            // A node that was spared its disk is started again like any other.
+            fault.bit &= relieve(cluster, &step.deed, fault.harmed)?;
+            None
+        };
+        fault.bit &= stuck.is_none();
         let mut recorder = recorder.borrow_mut();
         let until = recorder.now();
         recorder.fault_ends(Fault {
             kind: fault.kind.name(),
-            target,
+            target: fault.target,
             from: fault.from,
             until,
-            bit,
+            bit: fault.bit,
         });
+        if stuck.is_some() {
+            return Ok(stuck);
+        }
     }
-    Ok(())
+    Ok(None)
 }
 
 /// What to do to a node that is about to lose its disk and must keep it, because what the last one
@@ -96,9 +108,24 @@ async fn spare(
     step: &Step,
     recorder: &RefCell<Recorder>,
     streams: &mut Streams<'_>,
-) -> Result<Option<Deed>, Failure> {
-    let Deed::Wipe(node) = step.deed else {
-        return Ok(None);
+) -> Result<Option<(Kind, Deed)>, Failure> {
+    let (node, milder) = match &step.deed {
+        Deed::Wipe(node) => (*node, (Kind::Kill, Deed::Kill(*node))),
+        Deed::Change(Change::Forget(node), blow) => {
+            let leave = Deed::Change(Change::Leave(*node), blow.clone());
+            let kind = if blow.is_some() {
+                step.kind
+            } else {
+                Kind::Leave
+            };
+            (*node, (kind, leave))
+        }
+        Deed::Kill(_)
+        | Deed::Pause(_)
+        | Deed::RestartStorm
+        | Deed::Clock(..)
+        | Deed::Links(..)
+        | Deed::Change(..) => return Ok(None),
     };
     let keys = recorder.borrow().keys.clone();
     let within = step.until.saturating_sub(step.from) / 2;
@@ -108,9 +135,9 @@ async fn spare(
     let name = cluster.name(node);
     writeln!(
         streams.chatter,
-        "{name} keeps its disk and is killed only: not all is repaired since the last loss"
+        "{name} keeps its disk: not all is repaired since the last loss"
     )?;
-    Ok(Some(Deed::Kill(node)))
+    Ok(Some(milder))
 }
 
 /// When which step begins or ends, in order.
@@ -119,7 +146,8 @@ fn events(steps: &[Step]) -> Vec<(Duration, usize)> {
     let mut events: Vec<_> = both
         .flat_map(|(n, s)| [(s.from, n), (s.until, n)])
         .collect();
-    events.sort_unstable();
+    // Of two that end together, the one that began in the middle of the other is over first.
+    events.sort_unstable_by_key(|(at, n)| (*at, std::cmp::Reverse(*n)));
     events
 }
 
@@ -136,35 +164,63 @@ fn target(cluster: &Cluster, deed: &Deed) -> String {
                 .map(|(a, b)| format!("{}>{}", name(a), name(b)));
             each.collect::<Vec<_>>().join(" ")
         }
+        Deed::Change(change, _) => {
+            let both = change.old_one().into_iter().chain(change.new_one());
+            let names: Vec<String> = both.map(|node| cluster.name(node)).collect();
+            names.join(" ")
+        }
     }
 }
 
-/// Begins a fault; `false` if it found nothing to harm.
-async fn inflict(cluster: &mut Cluster, deed: &Deed) -> Result<bool, Failure> {
-    match deed {
-        Deed::Kill(node) => cluster.kill(*node),
-        Deed::Pause(node) => cluster.signal(*node, Signal::STOP),
-        Deed::Wipe(node) => Ok(cluster.kill(*node)? && cluster.wipe(*node)?),
+/// Begins a fault, and notes whether it found something to harm.
+async fn inflict(cluster: &mut Cluster, deed: &Deed, fault: &mut Begun) -> Result<(), Failure> {
+    fault.bit = match deed {
+        Deed::Kill(node) => cluster.kill(*node)?,
+        Deed::Pause(node) => cluster.signal(*node, Signal::STOP)?,
+        Deed::Wipe(node) => cluster.kill(*node)? && cluster.wipe(*node)?,
         Deed::Clock(node, days) => {
             let killed = cluster.kill(*node)?;
             cluster.start_again(*node, &fake_time(*days)?)?;
-            Ok(killed)
+            killed
         }
         Deed::RestartStorm => {
             let mut all = true;
-            for node in 0..cluster.len() {
+            for node in cluster.crew() {
                 all &= cluster.kill(node)?;
                 cluster.start_again(node, &[])?;
                 sleep(STORM_EVERY).await;
             }
-            Ok(all)
+            all
         }
         Deed::Links(pairs, treatment) => {
             let relay = cluster.relay();
             relay.inspect(|relay| relay.treat(pairs, *treatment));
-            Ok(relay.is_some())
+            relay.is_some()
+        }
+        Deed::Change(change, blow) => {
+            return begin_change(cluster, *change, blow.as_ref(), fault).await;
+        }
+    };
+    Ok(())
+}
+
+async fn begin_change(
+    cluster: &mut Cluster,
+    change: Change,
+    blow: Option<&Blow>,
+    fault: &mut Begun,
+) -> Result<(), Failure> {
+    let mut errand = Errand::begin(cluster, change, blow.is_some())?;
+    match blow {
+        None => fault.bit = errand.until_agreed(cluster).await?,
+        Some(blow) => {
+            let struck = strike(cluster, &mut errand, blow).await?;
+            fault.bit = struck.bit;
+            fault.target = struck.target;
         }
     }
+    fault.errand = Some(errand);
+    Ok(())
 }
 
 /// Ends a fault; `false` if it turns out that it harmed nobody.
@@ -180,7 +236,8 @@ fn relieve(cluster: &mut Cluster, deed: &Deed, harmed: u64) -> Result<bool, Fail
             cluster.start_again(*node, &[])?;
             Ok(ran)
         }
-        Deed::RestartStorm => Ok(true),
+        // Of a change, somebody else takes care.
+        Deed::RestartStorm | Deed::Change(..) => Ok(true),
         Deed::Links(..) => {
             let relay = cluster.relay();
             Ok(relay

@@ -106,6 +106,7 @@ fn conclude(out: &mut dyn Write, report: &Report, history: &History) -> io::Resu
 #[cfg(test)]
 mod tests {
     use super::super::check::check;
+    use super::super::history::Rest;
     use super::*;
 
     fn history(finals: &str) -> History {
@@ -162,6 +163,20 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn a_change_of_members_that_does_not_end_breaks_a_promise() {
+        let mut history = history("[\"a\"]");
+        let rest = r#"{"line":"rest","after":60000000,"restless":["leave n2: 7 partitions are moving in epoch 3"]}"#;
+        history.add_text(9, rest).unwrap();
+        let text = said(&history);
+        let stuck = "\nSTUCK (P9): although nothing failed any more: leave n2: 7 partitions are \
+                     moving in epoch 3\n";
+        assert!(text.contains(stuck), "{text}");
+        assert!(text.contains("\nVIOLATED: 1 times\n"), "{text}");
+        history.rest = Some(Rest::default());
+        assert!(said(&history).contains("\nOK: "));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! One run: a cluster, its clients, its faults, and what is there when all is over.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -11,13 +11,17 @@ use tokio::time::{Instant, sleep};
 
 use super::super::failure::Failure;
 use super::super::output::Streams;
-use super::cluster::{Cluster, fake_time};
-use super::history::{Line, Phase, Run};
+use super::cluster::{Cluster, Doors, Size, fake_time};
+use super::history::{Line, Phase, Rest, Run};
+use super::operator::{OVER_WITHIN, unrest};
 use super::recorder::Recorder;
-use super::schedule::{Kind, schedule};
+use super::schedule::{Kind, schedule, spares};
 use super::session::{Plan, Session};
 use super::workload::Keys;
 use super::{Args, Nemesis, conclude, finale, nemesis};
+
+/// With fewer nodes a change of members leaves nobody who could be spared.
+const LEAST_TO_CHANGE: u16 = 3;
 
 /// What a run keeps, and where.
 struct Place {
@@ -70,7 +74,8 @@ async fn attempt(
     streams: &mut Streams<'_>,
 ) -> Result<(), Failure> {
     if !args.endpoints.is_empty() {
-        work(args, seed, &args.endpoints, recorder).await;
+        let doors = Doors::new(RefCell::new(args.endpoints.clone()));
+        work(args, seed, &doors, &Rc::new(Cell::new(true)), recorder).await;
         sleep(args.settle).await;
         finish(args, &args.endpoints, recorder, streams).await?;
         return Ok(());
@@ -91,15 +96,23 @@ async fn attempt(
         args.nodes,
         dir.display()
     )?;
-    let mut cluster = Cluster::start(args.nodes, dir, &args.flags, relayed, seed).await?;
-    let endpoints = cluster.endpoints();
+    let size = Size {
+        founders: args.nodes,
+        spares: spares(kinds),
+    };
+    let mut cluster = Cluster::start(size, dir, &args.flags, relayed, seed).await?;
+    let (doors, over) = (cluster.doors(), Rc::new(Cell::new(false)));
     let begin = Instant::now();
-    let (work, harass) = tokio::join!(
-        work(args, seed, &endpoints, recorder),
-        nemesis::harass(&mut cluster, &steps, begin, recorder, streams)
-    );
-    let () = work;
-    harass?;
+    let harassing = async {
+        let harassed = nemesis::harass(&mut cluster, &steps, begin, recorder, streams).await;
+        over.set(true);
+        harassed
+    };
+    let ((), harassed) = tokio::join!(work(args, seed, &doors, &over, recorder), harassing);
+    let stuck = harassed?;
+    if kinds.iter().any(|kind| kind.changes_members()) {
+        rest(&cluster, stuck, recorder, streams).await?;
+    }
     cluster.ready().await?;
     if !args.converge.is_zero() {
         writeln!(streams.chatter, "comparing the replicas")?;
@@ -107,14 +120,42 @@ async fn attempt(
         let convergence = finale::converge(&keys, &cluster.admins(), args.converge).await;
         recorder.borrow_mut().record(Line::Convergence(convergence));
     }
+    let endpoints = doors.borrow().clone();
     finish(args, &endpoints, recorder, streams).await?;
     cluster.check()
 }
 
-/// Lets the clients work.
-async fn work(args: &Args, seed: u64, endpoints: &[String], recorder: &Rc<RefCell<Recorder>>) {
+/// Waits until nothing moves any more, and notes what goes on all the same.
+async fn rest(
+    cluster: &Cluster,
+    stuck: Option<String>,
+    recorder: &Rc<RefCell<Recorder>>,
+    streams: &mut Streams<'_>,
+) -> Result<(), Failure> {
+    writeln!(streams.chatter, "waiting until nothing moves")?;
+    let began = Instant::now();
+    let within = if stuck.is_some() {
+        Duration::ZERO
+    } else {
+        OVER_WITHIN
+    };
+    let mut restless = unrest(cluster, within).await;
+    restless.extend(stuck);
+    let after = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let rest = Rest { after, restless };
+    recorder.borrow_mut().record(Line::Rest(rest));
+    Ok(())
+}
+
+/// Lets the clients work, until their time is up and the last fault is over.
+async fn work(
+    args: &Args,
+    seed: u64,
+    doors: &Doors,
+    over: &Rc<Cell<bool>>,
+    recorder: &Rc<RefCell<Recorder>>,
+) {
     let begin = Instant::now();
-    let endpoints: Rc<[String]> = endpoints.into();
     let prefix = prefix(args, seed);
     let keys: Vec<_> = (args.workloads.iter())
         .map(|w| Keys::new(format!("{prefix}-{w:?}").to_lowercase()))
@@ -132,9 +173,10 @@ async fn work(args: &Args, seed: u64, endpoints: &[String], recorder: &Rc<RefCel
             workload,
             strict: n / of % 2 == 1,
             moves: n % 2 == 1,
-            endpoints: Rc::clone(&endpoints),
+            doors: Rc::clone(doors),
             begin,
             end: begin + time(args),
+            over: Rc::clone(over),
             seed,
         };
         let session = Session::new(plan, Rc::clone(recorder), Rc::clone(keys));
@@ -194,6 +236,11 @@ fn kinds(args: &Args) -> Result<Vec<Kind>, Failure> {
     }
     if out.contains(&Kind::Clock) {
         fake_time(1)?;
+    }
+    if args.nodes < LEAST_TO_CHANGE && out.iter().any(|kind| kind.changes_members()) {
+        return Err(Failure::Usage(
+            "members change only where there are three at least",
+        ));
     }
     Ok(out)
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use super::super::bench::Random;
+use super::crew::{Blow, Change, Crew};
 use super::relay::Treatment;
 
 /// How long the cluster is left alone before the first fault, and after the last one.
@@ -15,6 +16,9 @@ const FAULT_MS: (usize, usize) = (2_000, 7_000);
 
 /// How long it is calm between two.
 const CALM_MS: (usize, usize) = (1_500, 4_000);
+
+/// Nodes beside the founders, where members change.
+const SPARES: u16 = 2;
 
 /// What can be done to a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -36,6 +40,19 @@ pub(super) enum Kind {
     Slow,
     /// The links of one node lose their connections
     Lossy,
+    /// A new node joins
+    Join,
+    /// One node hands over what it owns, and leaves
+    Leave,
+    /// A new node takes the place of one that leaves
+    Replace,
+    /// SIGKILL to one node, which is forgotten and never comes back
+    Forget,
+    /// Members change; in the middle, SIGKILL to a node that gives, to one that receives or to the
+    /// one that proposed it, which is started again later
+    KillDuringMove,
+    /// Members change; in the middle, some nodes cannot reach some others
+    PartitionDuringMove,
 }
 
 /// One fault, on nodes by their places.
@@ -53,6 +70,8 @@ pub(super) enum Deed {
     Clock(usize, i8),
     /// What becomes of what the first node of each pair sends to the second.
     Links(Vec<(usize, usize)>, Treatment),
+    /// Members change, and perhaps something happens in the middle of it.
+    Change(Change, Option<Blow>),
 }
 
 /// A fault and its time, from the start of the run.
@@ -74,26 +93,65 @@ impl Kind {
     /// Whether it is done to the links between the nodes.
     pub(super) fn needs_relay(self) -> bool {
         match self {
-            Self::Partition | Self::Slow | Self::Lossy => true,
-            Self::Kill | Self::Pause | Self::Wipe | Self::RestartStorm | Self::Clock => false,
+            Self::Partition | Self::Slow | Self::Lossy | Self::PartitionDuringMove => true,
+            Self::Kill
+            | Self::Pause
+            | Self::Wipe
+            | Self::RestartStorm
+            | Self::Clock
+            | Self::Join
+            | Self::Leave
+            | Self::Replace
+            | Self::Forget
+            | Self::KillDuringMove => false,
+        }
+    }
+
+    /// Whether members change.
+    pub(super) fn changes_members(self) -> bool {
+        match self {
+            Self::Join
+            | Self::Leave
+            | Self::Replace
+            | Self::Forget
+            | Self::KillDuringMove
+            | Self::PartitionDuringMove => true,
+            Self::Kill
+            | Self::Pause
+            | Self::Wipe
+            | Self::RestartStorm
+            | Self::Clock
+            | Self::Partition
+            | Self::Slow
+            | Self::Lossy => false,
         }
     }
 
     /// Whether the other may begin while this one lasts. Links know one treatment at a time, and a
-    /// storm hits every node.
+    /// storm hits every node. What already has something in its middle has enough.
     fn may_meet(self, other: Self) -> bool {
         let is_single = matches!(other, Self::Kill | Self::Pause) || other.needs_relay();
+        let has_middle = matches!(self, Self::KillDuringMove | Self::PartitionDuringMove);
         self != other
             && self != Self::RestartStorm
+            && !has_middle
             && is_single
+            && !other.changes_members()
             && !(self.needs_relay() && other.needs_relay())
     }
+}
+
+/// How many nodes there are beside those that found the cluster.
+pub(super) fn spares(kinds: &[Kind]) -> u16 {
+    let changes = kinds.iter().any(|kind| kind.changes_members());
+    if changes { SPARES } else { 0 }
 }
 
 /// Fills the time with faults, one after the other: every kind once, in any order, then at random.
 /// In the middle of one of three another one begins, elsewhere. In the order of their beginning.
 pub(super) fn schedule(kinds: &[Kind], nodes: usize, seed: u64, time: Duration) -> Vec<Step> {
     let mut random = Random::new(seed);
+    let mut crew = Crew::new(nodes, usize::from(spares(kinds)));
     let mut out = Vec::new();
     let mut first = kinds.to_vec();
     let mut from = LEAD;
@@ -107,23 +165,40 @@ pub(super) fn schedule(kinds: &[Kind], nodes: usize, seed: u64, time: Duration) 
             n => Some(first.swap_remove(random.below(n))),
         };
         let Some(kind) = kind else { break };
-        let node = random.below(nodes);
+        let before = crew.clone();
+        let (kind, deed) = match make_room(kind, &mut crew, &mut random) {
+            Some((other, room)) => {
+                // Its turn comes once there is room for it.
+                first.push(kind);
+                (other, Deed::Change(room, None))
+            }
+            None => (kind, deed(kind, &mut crew, &mut random)),
+        };
+        let hit = match deed {
+            Deed::Kill(node) | Deed::Pause(node) | Deed::Wipe(node) | Deed::Clock(node, _) => {
+                Some(node)
+            }
+            Deed::RestartStorm | Deed::Links(..) | Deed::Change(..) => None,
+        };
         out.push(Step {
             from,
             until,
             kind,
-            deed: deed(kind, node, nodes, &mut random),
+            deed,
         });
         let others = kinds.iter().copied().filter(|other| kind.may_meet(*other));
         let others: Vec<Kind> = others.collect();
         let other = others.get(random.below(others.len() * 3)).copied();
-        if let Some(kind) = other.filter(|_| nodes > 1) {
-            let elsewhere = (node + 1 + random.below(nodes - 1)) % nodes;
+        // Whoever comes or goes meanwhile is left alone.
+        let still = |node: &usize| crew.inside().contains(node) && Some(*node) != hit;
+        let elsewhere: Vec<usize> = before.inside().iter().copied().filter(still).collect();
+        let node = elsewhere.get(random.below(elsewhere.len())).copied();
+        if let (Some(kind), Some(node)) = (other, node) {
             out.push(Step {
                 from: (from + until) / 2,
                 until,
                 kind,
-                deed: deed(kind, elsewhere, nodes, &mut random),
+                deed: single(kind, node, before.inside(), &mut random),
             });
         }
         from = until + millis(&mut random, CALM_MS);
@@ -131,32 +206,95 @@ pub(super) fn schedule(kinds: &[Kind], nodes: usize, seed: u64, time: Duration) 
     out
 }
 
+/// What has to happen first, so that a change of this kind can: one joins, or one leaves.
+fn make_room(kind: Kind, crew: &mut Crew, random: &mut Random) -> Option<(Kind, Change)> {
+    let shrinks = matches!(kind, Kind::Leave | Kind::Forget);
+    if shrinks && !crew.may_shrink() {
+        return crew.join().map(|join| (Kind::Join, join));
+    }
+    let full = kind.changes_members() && !shrinks && !crew.may_grow();
+    full.then(|| (Kind::Leave, crew.leave(random)))
+}
+
 fn millis(random: &mut Random, (least, most): (usize, usize)) -> Duration {
     let ms = least + random.below(most - least);
     Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX))
 }
 
-fn deed(kind: Kind, node: usize, nodes: usize, random: &mut Random) -> Deed {
-    let all = (0..nodes).flat_map(|a| (0..nodes).map(move |b| (a, b)));
-    let touching = all.filter(|(a, b)| a != b && (*a == node || *b == node));
+/// What is done to anybody, or who comes and goes.
+fn deed(kind: Kind, crew: &mut Crew, random: &mut Random) -> Deed {
+    let change = match kind {
+        Kind::Join => crew.join(),
+        Kind::Leave => Some(crew.leave(random)),
+        Kind::Replace => crew.replace(random),
+        Kind::Forget => Some(crew.forget(random)),
+        Kind::KillDuringMove => {
+            let change = crew.any(random);
+            return Deed::Change(change, Some(crew.kill(random)));
+        }
+        Kind::PartitionDuringMove => {
+            let mut all = crew.inside().to_vec();
+            let change = crew.any(random);
+            all.extend(change.new_one());
+            let node = random.below(all.len());
+            let pairs = partition(&all, node, random);
+            return Deed::Change(change, Some(Crew::cut(pairs, random)));
+        }
+        Kind::Kill
+        | Kind::Pause
+        | Kind::Wipe
+        | Kind::RestartStorm
+        | Kind::Clock
+        | Kind::Partition
+        | Kind::Slow
+        | Kind::Lossy => None,
+    };
+    match change {
+        Some(change) => Deed::Change(change, None),
+        None => single(kind, crew.pick(random), crew.inside(), random),
+    }
+}
+
+/// What is done to one node of these, or to links around it.
+fn single(kind: Kind, node: usize, nodes: &[usize], random: &mut Random) -> Deed {
+    let touching = || {
+        let pairs = pairs(nodes).into_iter();
+        pairs.filter(|(a, b)| *a == node || *b == node).collect()
+    };
     match kind {
-        Kind::Kill => Deed::Kill(node),
         Kind::Pause => Deed::Pause(node),
         Kind::Wipe => Deed::Wipe(node),
         Kind::RestartStorm => Deed::RestartStorm,
         Kind::Clock => Deed::Clock(node, if random.below(2) == 0 { -1 } else { 1 }),
-        Kind::Partition => Deed::Links(partition(nodes, node, random), Treatment::cut()),
-        Kind::Slow => Deed::Links(touching.collect(), Treatment::slow()),
-        Kind::Lossy => Deed::Links(touching.collect(), Treatment::lossy()),
+        Kind::Partition | Kind::PartitionDuringMove => {
+            let place = nodes.iter().position(|n| *n == node).unwrap_or(0);
+            Deed::Links(partition(nodes, place, random), Treatment::cut())
+        }
+        Kind::Slow => Deed::Links(touching(), Treatment::slow()),
+        Kind::Lossy => Deed::Links(touching(), Treatment::lossy()),
+        Kind::Kill
+        | Kind::Join
+        | Kind::Leave
+        | Kind::Replace
+        | Kind::Forget
+        | Kind::KillDuringMove => Deed::Kill(node),
     }
 }
 
-/// The directed pairs that are cut.
-fn partition(nodes: usize, node: usize, random: &mut Random) -> Vec<(usize, usize)> {
-    let shape = random.below(4);
+fn pairs(nodes: &[usize]) -> Vec<(usize, usize)> {
+    let all = nodes.iter().flat_map(|a| nodes.iter().map(|b| (*a, *b)));
+    all.filter(|(a, b)| a != b).collect()
+}
+
+/// The directed pairs that are cut, as seen from the node in this place.
+fn partition(nodes: &[usize], from: usize, random: &mut Random) -> Vec<(usize, usize)> {
+    let (shape, count) = (random.below(4), nodes.len());
     // The nodes in a ring that begins anywhere, and how many of them are on this side.
-    let place = |n: usize| (n + nodes - node) % nodes;
-    let side = nodes.div_ceil(2);
+    let place = |node: usize| {
+        let place = nodes.iter().position(|n| *n == node).unwrap_or(0);
+        (place + count - from) % count
+    };
+    let side = count.div_ceil(2);
     let apart = |a: usize, b: usize| {
         let (a, b) = (place(a), place(b));
         match shape {
@@ -166,16 +304,18 @@ fn partition(nodes: usize, node: usize, random: &mut Random) -> Vec<(usize, usiz
             // Each node reaches its neighbours on the ring, so everybody another majority.
             _ => {
                 let distance = a.abs_diff(b);
-                distance.min(nodes - distance) > nodes / 4
+                distance.min(count - distance) > count / 4
             }
         }
     };
-    let all = (0..nodes).flat_map(|a| (0..nodes).map(move |b| (a, b)));
-    all.filter(|(a, b)| a != b && apart(*a, *b)).collect()
+    let all = pairs(nodes).into_iter();
+    all.filter(|(a, b)| apart(*a, *b)).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     const MINUTE: Duration = Duration::from_mins(1);
@@ -191,7 +331,7 @@ mod tests {
     fn faults_come_within_the_time_every_kind_and_some_together() {
         let (mut met, mut all) = (0, 0);
         for seed in 0..50 {
-            let time = Duration::from_mins(3);
+            let time = Duration::from_mins(4);
             let steps = schedule(Kind::value_variants(), 5, seed, time);
             let mut last: Option<&Step> = None;
             for step in &steps {
@@ -231,5 +371,34 @@ mod tests {
                 assert!(pairs.iter().all(|(a, b)| a != b && *a < 5 && *b < 5));
             }
         }
+    }
+
+    /// Whoever is hit is a member, and whoever comes was none, whatever came before.
+    #[test]
+    fn only_members_are_hit_and_only_others_join() {
+        let kinds = Kind::value_variants();
+        let (mut blows, mut changes) = (0, 0);
+        for seed in 0..100 {
+            let mut inside: BTreeSet<usize> = (0..5).collect();
+            for step in schedule(kinds, 5, seed, 4 * MINUTE) {
+                match &step.deed {
+                    Deed::Kill(n) | Deed::Pause(n) | Deed::Wipe(n) | Deed::Clock(n, _) => {
+                        assert!(inside.contains(n), "{seed}: {step:?}");
+                    }
+                    Deed::Links(pairs, _) => {
+                        assert!(!pairs.is_empty(), "{seed}: {step:?}");
+                    }
+                    Deed::RestartStorm => {}
+                    Deed::Change(change, blow) => {
+                        changes += 1;
+                        blows += usize::from(blow.is_some());
+                        assert!(change.new_one().is_none_or(|n| inside.insert(n)), "{seed}");
+                        assert!(change.old_one().is_none_or(|n| inside.remove(&n)), "{seed}");
+                        assert!((4..=7).contains(&inside.len()), "{seed}: {inside:?}");
+                    }
+                }
+            }
+        }
+        assert!(blows > 400 && changes > blows, "{blows} of {changes}");
     }
 }

@@ -1,7 +1,7 @@
 //! One client: it does one thing after the other, remembers the last clock it saw of each key, and
 //! never repeats a request. Whatever it tries next is a new operation with a new value.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use super::super::bench::Random;
 use super::super::connection::segment;
 use super::answer::Answer;
 use super::asker::{Asker, Question};
+use super::cluster::Doors;
 use super::history::{Action, Outcome, Phase};
 use super::recorder::Recorder;
 use super::workload::{Keys, Turn, Workload};
@@ -37,9 +38,11 @@ pub(super) struct Plan {
     pub(super) strict: bool,
     /// Whether it goes from node to node; otherwise it stays, whatever happens.
     pub(super) moves: bool,
-    pub(super) endpoints: Rc<[String]>,
+    pub(super) doors: Doors,
     pub(super) begin: Instant,
     pub(super) end: Instant,
+    /// Whether the last fault is over: nobody stops before.
+    pub(super) over: Rc<Cell<bool>>,
     pub(super) seed: u64,
 }
 
@@ -69,8 +72,12 @@ impl Session {
         recorder: Rc<RefCell<Recorder>>,
         keys: Rc<RefCell<Keys>>,
     ) -> Self {
-        let first = usize::try_from(plan.number).unwrap_or(0) % plan.endpoints.len().max(1);
-        let endpoint = plan.endpoints.get(first).cloned().unwrap_or_default();
+        let first = usize::try_from(plan.number).unwrap_or(0);
+        let endpoint = {
+            let doors = plan.doors.borrow();
+            let place = first % doors.len().max(1);
+            doors.get(place).cloned().unwrap_or_default()
+        };
         let stream = (u64::from(plan.number) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         Self {
             asker: Asker::new(endpoint),
@@ -85,11 +92,13 @@ impl Session {
 
     /// Works until the end.
     pub(super) async fn run(mut self) {
-        while Instant::now() < self.plan.end {
+        while Instant::now() < self.plan.end || !self.plan.over.get() {
             let (least, most) = PAUSE_MS;
             let ms = least + self.random.below(most - least);
             sleep(Duration::from_millis(u64::try_from(ms).unwrap_or(0))).await;
-            if self.plan.moves && self.random.below(4) == 0 {
+            // Nobody stays with a node that is no member any more.
+            let is_gone = !self.plan.doors.borrow().contains(&self.asker.endpoint);
+            if is_gone || self.plan.moves && self.random.below(4) == 0 {
                 self.move_on();
             }
             self.turn().await;
@@ -97,8 +106,9 @@ impl Session {
     }
 
     fn move_on(&mut self) {
-        let next = self.random.below(self.plan.endpoints.len());
-        if let Some(endpoint) = self.plan.endpoints.get(next) {
+        let doors = self.plan.doors.borrow();
+        let next = self.random.below(doors.len());
+        if let Some(endpoint) = doors.get(next) {
             self.asker.turn_to(endpoint);
         }
     }

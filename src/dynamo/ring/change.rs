@@ -4,7 +4,7 @@ use super::{ClusterId, Member};
 use crate::dynamo::node_id::NodeId;
 
 /// One committed step from a ring to the next.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Change {
     /// Makes the first ring, epoch 1, with nothing to move.
     Found {
@@ -40,7 +40,7 @@ pub enum Change {
 }
 
 /// One change of who is a member, or of a member's share.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum MemberChange {
     /// A node becomes a member.
     Join(Member),

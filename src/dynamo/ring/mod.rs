@@ -41,7 +41,7 @@ impl std::fmt::Display for RingHash {
 }
 
 /// Where a node's three listeners are reached, each as `host:port`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Addresses {
     /// The REST API.
     pub client: String,
@@ -52,7 +52,7 @@ pub struct Addresses {
 }
 
 /// One node of the ring.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Member {
     /// Its name, unique in the ring.
     pub id: NodeId,
@@ -210,6 +210,12 @@ impl Placement {
     pub fn whole_from(&self, replicas: usize, write: usize) -> usize {
         let replicas = replicas.max(1);
         (replicas + 1 - write.clamp(1, replicas)).min(self.owners.len())
+    }
+
+    /// How many of the owners must refuse reads so that those left are too few to answer one.
+    #[must_use]
+    pub fn flips_needed(&self, read: usize) -> usize {
+        self.owners.len() + 1 - read.clamp(1, self.owners.len().max(1))
     }
 
     /// Every node that a write goes to: the owners, then those that come in.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::history::{Action, Convergence, Operation, Phase};
+use super::super::history::{Action, Convergence, Operation, Phase, Rest};
 use super::bits::Bits;
 use super::key::KeyHistory;
 use super::violation::{Findings, Kind, describe, shows};
@@ -114,5 +114,16 @@ pub(super) fn check_replicas(convergence: Option<&Convergence>, findings: &mut F
         let seconds = after / 1_000_000;
         let text = format!("its owners still hold different records {seconds} s after the heal");
         findings.note_replicas(key, text);
+    }
+}
+
+/// The ring must come to rest.
+pub(super) fn check_rest(rest: Option<&Rest>, findings: &mut Findings) {
+    let Some(Rest { restless, .. }) = rest else {
+        return;
+    };
+    if !restless.is_empty() {
+        let text = format!("although nothing failed any more: {}", restless.join("; "));
+        findings.note_whole(Kind::Stuck, "", text);
     }
 }

@@ -40,6 +40,9 @@ pub(in super::super) enum Kind {
     /// A strict read without something that its session had seen before.
     #[serde(rename = "NON-MONOTONIC")]
     NonMonotonic,
+    /// A change of members that never ends.
+    #[serde(rename = "STUCK")]
+    Stuck,
 }
 
 impl Kind {
@@ -56,6 +59,7 @@ impl Kind {
             Self::Flapping => ("FLAPPING", "P8"),
             Self::Stale => ("STALE", "P4"),
             Self::NonMonotonic => ("NON-MONOTONIC", "P4"),
+            Self::Stuck => ("STUCK", "P9"),
         }
     }
 }
@@ -65,7 +69,7 @@ impl Kind {
 pub(in super::super) struct Violation {
     /// How.
     pub(in super::super) kind: Kind,
-    /// On which key.
+    /// On which key; empty if on none.
     pub(in super::super) key: String,
     /// Of which value; empty if it is about whole answers.
     pub(in super::super) value: String,
@@ -83,7 +87,11 @@ pub(in super::super) struct Violation {
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (word, promise) = self.kind.words();
-        write!(f, "{word} ({promise}), key {}: {}", self.key, self.text)?;
+        write!(f, "{word} ({promise})")?;
+        if !self.key.is_empty() {
+            write!(f, ", key {}", self.key)?;
+        }
+        write!(f, ": {}", self.text)?;
         if self.answers > 1 {
             write!(f, "; so in {} answers", self.answers)?;
         }
@@ -125,7 +133,11 @@ impl Findings {
 
     /// Notes a key whose replicas differ.
     pub(super) fn note_replicas(&mut self, key: &str, text: String) {
-        let kind = Kind::Diverged;
+        self.note_whole(Kind::Diverged, key, text);
+    }
+
+    /// Notes what no operation shows.
+    pub(super) fn note_whole(&mut self, kind: Kind, key: &str, text: String) {
         let violation = Violation {
             kind,
             key: key.to_owned(),
@@ -135,7 +147,7 @@ impl Findings {
             clock: None,
             answers: 0,
         };
-        let place = (kind, key.to_owned(), "replicas".to_owned());
+        let place = (kind, key.to_owned(), "whole".to_owned());
         self.0.insert(place, violation);
     }
 

@@ -6,7 +6,7 @@ use crate::dynamo::ring::{PlanError, Ring, RingHash, plan};
 /// What a member has promised and accepted for one epoch. It turns to the next epoch by itself
 /// when it is asked after the ring has moved on; store it when a call has changed it, before the
 /// answer leaves.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Acceptor {
     epoch: u64,
     promised: Option<Ballot>,

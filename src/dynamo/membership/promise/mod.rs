@@ -20,7 +20,7 @@ use crate::dynamo::ring::{Change, RingHash};
 
 /// The rank of an attempt: the higher round wins, and the proposer's name tells equal rounds
 /// apart.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ballot {
     /// Rises with every attempt.
     pub round: u64,
@@ -40,7 +40,7 @@ impl Ballot {
 }
 
 /// A change of the ring, and the ring that it makes according to whoever proposes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Proposal {
     /// What is to change.
     pub change: Change,
@@ -50,7 +50,7 @@ pub struct Proposal {
 
 /// A proposal that an acceptor has accepted, and under which ballot. It may have been chosen, so
 /// whoever learns of it finishes it first.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Accepted {
     /// The highest ballot under which it was accepted.
     pub ballot: Ballot,

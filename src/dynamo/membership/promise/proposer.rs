@@ -72,7 +72,7 @@ impl fmt::Display for Loss {
 
 /// One attempt to change the ring. Send [`Proposer::proposal`] as a prediction to all acceptors,
 /// feed every answer in, and follow the steps.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Proposer {
     ring: Arc<Ring>,
     ballot: Ballot,
@@ -83,7 +83,7 @@ pub struct Proposer {
     dissent: Vec<(NodeId, RingHash)>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Phase {
     Predicting { earlier: Option<Accepted> },
     Accepting { mine: bool },
@@ -253,7 +253,7 @@ fn agree(
 }
 
 /// One phase's votes.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Poll {
     silent: Vec<NodeId>,
     majority: usize,

@@ -1,0 +1,485 @@
+//! The product's pure functions, each asked once for the same arguments and remembered: so a state
+//! of the model is a few small numbers, and a step of it looks a few things up.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate::actors::replica::Terms;
+use quorate::actors::ring_view::View;
+use quorate::dynamo::key::Partition;
+use quorate::dynamo::membership::lifecycle::{
+    Effect, Event, Hello, Lifecycle, Me, NodeState, RingStamp,
+};
+use quorate::dynamo::membership::promise::{
+    AcceptReply, Acceptor, Ballot, Loss, PredictReply, Proposal, Proposer, Step,
+};
+use quorate::dynamo::node_id::NodeId;
+use quorate::dynamo::ring::{Addresses, Change, ClusterId, Member, OwnerSet, Ring, plan};
+use tokio::time::Instant;
+
+use super::Fault;
+
+/// Nodes in a set: a bit for each.
+pub(crate) type Bits = u8;
+/// A ballot: its round, 0 for none, and the node.
+pub(crate) type Rank = (u8, u8);
+
+/// W and R; N is the ring's.
+pub(crate) const WRITE: usize = 2;
+pub(crate) const READ: usize = 2;
+
+pub(crate) const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+
+/// Things by their numbers, and the other way round.
+struct Numbered<T> {
+    all: Vec<T>,
+    numbers: HashMap<T, u16>,
+}
+
+impl<T: Clone + Eq + Hash> Numbered<T> {
+    fn new() -> Self {
+        Self {
+            all: Vec::new(),
+            numbers: HashMap::new(),
+        }
+    }
+
+    fn number(&mut self, thing: T) -> u16 {
+        let next = u16::try_from(self.all.len()).expect("few things");
+        *self.numbers.entry(thing).or_insert_with_key(|thing| {
+            self.all.push(thing.clone());
+            next
+        })
+    }
+}
+
+/// A question of a proposer to the acceptors.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Ask {
+    epoch: u64,
+    ballot: Ballot,
+    proposal: Proposal,
+}
+
+#[derive(Clone, PartialEq)]
+enum Reply {
+    Promise(PredictReply),
+    Accept(AcceptReply),
+}
+
+/// A proposer is what it was made with and what it was answered.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Past {
+    ring: u8,
+    node: u8,
+    rank: Rank,
+    change: u16,
+    /// Whether it has heard enough promises: later ones are nothing to it.
+    asked: bool,
+    answers: [BTreeMap<u8, u16>; 2],
+}
+
+/// What a proposer does next.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Next {
+    Wait,
+    /// Asks everybody to accept this.
+    Ask(u16),
+    Committed(u8),
+    Lost(Rank),
+}
+
+/// Partitions that have the same owners now and later, and so move alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Row {
+    pub(crate) owners: Bits,
+    /// 0 at rest.
+    pub(crate) incoming: Bits,
+    pub(crate) gained_by: Bits,
+    pub(crate) whole_from: u32,
+    pub(crate) flips_needed: u32,
+}
+
+/// What the model asks of a ring.
+pub(crate) struct Facts {
+    pub(crate) epoch: u64,
+    pub(crate) move_epoch: u64,
+    pub(crate) is_moving: bool,
+    pub(crate) voters: Bits,
+    pub(crate) gainers: Bits,
+    pub(crate) rows: Vec<Row>,
+    /// That of the key that is written.
+    pub(crate) key: Row,
+}
+
+type Admitted = [[bool; 2]; 2];
+/// Whoever proposes: its ring, itself, the highest ballot it has seen, and the change.
+type Making = (u8, u8, Rank, u16);
+
+pub(crate) struct Tables {
+    fault: Fault,
+    /// The partition of the key that is written.
+    key: Partition,
+    rings: Vec<(Arc<Ring>, Arc<Facts>)>,
+    ring_numbers: HashMap<(u64, u64), u8>,
+    acceptors: Numbered<Acceptor>,
+    changes: Numbered<Change>,
+    asks: Numbered<Ask>,
+    replies: Vec<Reply>,
+    proposers: Vec<(Past, Proposer)>,
+    proposer_numbers: HashMap<Past, u16>,
+    made: HashMap<Making, Option<(u16, u16)>>,
+    voted: HashMap<(bool, u16, u8, u16), (u16, u16)>,
+    answered: HashMap<(u16, u8, u16), (u16, Next)>,
+    lives: HashMap<(u8, u8, bool, Bits), Option<u16>>,
+    admitted: HashMap<(u8, u8, bool, Bits), Admitted>,
+}
+
+pub(crate) fn id(node: u8) -> NodeId {
+    NodeId::new(NAMES[usize::from(node)]).expect("a name")
+}
+
+fn number_of(id: &NodeId) -> u8 {
+    let place = NAMES.iter().position(|name| *name == id.as_str());
+    u8::try_from(place.expect("a node of the model")).expect("few nodes")
+}
+
+pub(crate) fn member(node: u8) -> Member {
+    let address = |port| format!("{}:{port}", NAMES[usize::from(node)]);
+    Member {
+        id: id(node),
+        data_id: u64::from(node) + 1,
+        zone: "z".to_owned(),
+        weight: 1,
+        addresses: Addresses {
+            client: address(1),
+            admin: address(2),
+            peer: address(3),
+        },
+    }
+}
+
+/// The nodes of a set.
+pub(crate) fn each(bits: Bits) -> impl Iterator<Item = u8> {
+    (0..8).filter(move |n| bits & 1 << n != 0)
+}
+
+fn bits<'a>(ids: impl IntoIterator<Item = &'a NodeId>) -> Bits {
+    ids.into_iter().map(|id| 1 << number_of(id)).sum()
+}
+
+impl Tables {
+    pub(crate) fn new(fault: Fault, key: Partition) -> Self {
+        Self {
+            fault,
+            key,
+            rings: Vec::new(),
+            ring_numbers: HashMap::new(),
+            acceptors: Numbered::new(),
+            changes: Numbered::new(),
+            asks: Numbered::new(),
+            replies: Vec::new(),
+            proposers: Vec::new(),
+            proposer_numbers: HashMap::new(),
+            made: HashMap::new(),
+            voted: HashMap::new(),
+            answered: HashMap::new(),
+            lives: HashMap::new(),
+            admitted: HashMap::new(),
+        }
+    }
+
+    pub(crate) fn ring_number(&mut self, ring: Ring) -> u8 {
+        let next = u8::try_from(self.rings.len()).expect("few rings");
+        let (rings, key) = (&mut self.rings, self.key);
+        *self
+            .ring_numbers
+            .entry((ring.epoch, ring.hash().0))
+            .or_insert_with(|| {
+                let facts = Arc::new(facts(&ring, key));
+                rings.push((Arc::new(ring), facts));
+                next
+            })
+    }
+
+    pub(crate) fn ring(&self, number: u8) -> &Arc<Ring> {
+        &self.rings[usize::from(number)].0
+    }
+
+    pub(crate) fn facts(&self, number: u8) -> Arc<Facts> {
+        self.rings[usize::from(number)].1.clone()
+    }
+
+    pub(crate) fn blank_acceptor(&mut self) -> u16 {
+        self.acceptors.number(Acceptor::default())
+    }
+
+    pub(crate) fn change_number(&mut self, change: Change) -> u16 {
+        self.changes.number(change)
+    }
+
+    /// A new proposer and what it asks for; nothing if the change does not fit the ring.
+    pub(crate) fn propose(
+        &mut self,
+        ring: u8,
+        node: u8,
+        seen: Rank,
+        change: u16,
+    ) -> Option<(u16, u16)> {
+        if let Some(known) = self.made.get(&(ring, node, seen, change)) {
+            return *known;
+        }
+        let seen_ballot = ballot(seen);
+        let ballot = Ballot::above(seen_ballot.as_ref(), id(node));
+        let rank = (u8::try_from(ballot.round).expect("few rounds"), node);
+        let wanted = self.changes.all[usize::from(change)].clone();
+        let proposer = Proposer::new(self.ring(ring).clone(), ballot.clone(), wanted);
+        let made = proposer.ok().map(|proposer| {
+            let ask = Ask {
+                epoch: proposer.epoch(),
+                ballot,
+                proposal: proposer.proposal().clone(),
+            };
+            let past = Past {
+                ring,
+                node,
+                rank,
+                change,
+                asked: false,
+                answers: Default::default(),
+            };
+            (self.proposer_number(past, proposer), self.asks.number(ask))
+        });
+        self.made.insert((ring, node, seen, change), made);
+        made
+    }
+
+    fn proposer_number(&mut self, past: Past, proposer: Proposer) -> u16 {
+        let next = u16::try_from(self.proposers.len()).expect("few proposers");
+        let proposers = &mut self.proposers;
+        *self
+            .proposer_numbers
+            .entry(past)
+            .or_insert_with_key(|past| {
+                proposers.push((past.clone(), proposer));
+                next
+            })
+    }
+
+    /// An acceptor's answer to a prediction, or to a request to accept; and what it is then.
+    pub(crate) fn vote(&mut self, accept: bool, acceptor: u16, ring: u8, ask: u16) -> (u16, u16) {
+        let place = (accept, acceptor, ring, ask);
+        if let Some(known) = self.voted.get(&place) {
+            return *known;
+        }
+        let mut voter = self.acceptors.all[usize::from(acceptor)].clone();
+        let (ring, ask) = (
+            self.ring(ring).clone(),
+            self.asks.all[usize::from(ask)].clone(),
+        );
+        let reply = if accept {
+            if self.fault == Fault::AcceptsWithoutPromise {
+                voter = Acceptor::default();
+            }
+            Reply::Accept(voter.accept(&ring, ask.epoch, &ask.ballot, &ask.proposal))
+        } else {
+            Reply::Promise(voter.predict(&ring, ask.epoch, &ask.ballot, &ask.proposal))
+        };
+        let known = self.replies.iter().position(|other| *other == reply);
+        let number = known.unwrap_or_else(|| {
+            self.replies.push(reply);
+            self.replies.len() - 1
+        });
+        let number = u16::try_from(number).expect("few replies");
+        let both = (self.acceptors.number(voter), number);
+        self.voted.insert(place, both);
+        both
+    }
+
+    /// A proposer hears an answer.
+    pub(crate) fn answer(&mut self, proposer: u16, from: u8, reply: u16) -> (u16, Next) {
+        if let Some(known) = self.answered.get(&(proposer, from, reply)) {
+            return *known;
+        }
+        let (mut past, mut live) = self.proposers[usize::from(proposer)].clone();
+        let is_promise = matches!(self.replies[usize::from(reply)], Reply::Promise(_));
+        if past.asked && is_promise {
+            return (proposer, Next::Wait);
+        }
+        let (step, phase) = match self.replies[usize::from(reply)].clone() {
+            Reply::Promise(reply) => (live.on_predict(&id(from), Ok(reply)), 0),
+            Reply::Accept(reply) => (live.on_accept(&id(from), Ok(reply)), 1),
+        };
+        past.answers[phase].insert(from, reply);
+        past.asked |= matches!(step, Step::Accept(_));
+        let next = match step {
+            Step::Wait => Next::Wait,
+            Step::Accept(proposal) => Next::Ask(self.asks.number(Ask {
+                epoch: live.epoch(),
+                ballot: live.ballot().clone(),
+                proposal,
+            })),
+            Step::Committed { ring, .. } => Next::Committed(self.ring_number(*ring)),
+            Step::Lost(Loss::Outbid(by)) => {
+                let round = u8::try_from(by.round).expect("few rounds");
+                Next::Lost((round, number_of(&by.proposer)))
+            }
+            Step::Lost(_) => Next::Lost((0, 0)),
+        };
+        let answered = (self.proposer_number(past, live), next);
+        self.answered.insert((proposer, from, reply), answered);
+        answered
+    }
+
+    /// What a node's lifecycle wants to propose by itself: it has this ring, is done with its own
+    /// transfers or not, and has heard these say that they are.
+    pub(crate) fn wants(&mut self, node: u8, ring: u8, done: bool, heard: Bits) -> Option<u16> {
+        let (done, heard) = if self.fault == Fault::RetiresUnverified {
+            (true, 0b1111)
+        } else {
+            (done, heard)
+        };
+        let place = (node, ring, done, heard);
+        if let Some(known) = self.lives.get(&place) {
+            return *known;
+        }
+        let wanted = wanted(node, self.ring(ring), done, heard);
+        let wanted = wanted.map(|change| self.changes.number(change));
+        self.lives.insert(place, wanted);
+        wanted
+    }
+
+    /// Whether a node admits reads and writes of the key under its own ring, as an owner before and
+    /// after the move: what it gains is verified or not, and it has flipped for these.
+    pub(crate) fn admits(&mut self, node: u8, ring: u8, verified: bool, flips: Bits) -> Admitted {
+        let place = (node, ring, verified, flips);
+        if let Some(known) = self.admitted.get(&place) {
+            return *known;
+        }
+        let key = self.key;
+        let ring = self.ring(ring).clone();
+        let epoch = ring.epoch;
+        let mut view = View::without_ring(id(node));
+        for partition in Partition::all() {
+            let row = ring.placement(partition);
+            if verified && row.is_gained_by(&view.me) {
+                view.verified.insert(partition);
+            }
+            if row.owners.contains(&view.me) && each(flips).any(|r| row.is_gained_by(&id(r))) {
+                view.flipped.insert(partition);
+            }
+        }
+        view.ring = Some(ring);
+        let admitted = [OwnerSet::Current, OwnerSet::Incoming].map(|set| {
+            let terms = Terms {
+                epoch,
+                set,
+                deadline: Instant::now(),
+                trace: None,
+            };
+            [
+                view.admit_read(key, &terms).is_ok(),
+                view.admit_write(key, &terms).is_ok(),
+            ]
+        });
+        self.admitted.insert(place, admitted);
+        admitted
+    }
+}
+
+fn ballot((round, node): Rank) -> Option<Ballot> {
+    (round > 0).then(|| Ballot {
+        round: round.into(),
+        proposer: id(node),
+    })
+}
+
+fn facts(ring: &Ring, key: Partition) -> Facts {
+    let row = |partition| {
+        let row = ring.placement(partition);
+        Row {
+            owners: bits(&row.owners),
+            incoming: bits(row.incoming.iter().flatten()),
+            gained_by: bits(
+                row.incoming
+                    .iter()
+                    .flatten()
+                    .filter(|id| row.is_gained_by(id)),
+            ),
+            whole_from: u32::try_from(row.whole_from(ring.replicas, WRITE)).expect("few"),
+            flips_needed: u32::try_from(row.flips_needed(READ)).expect("few"),
+        }
+    };
+    let mut rows: Vec<Row> = Partition::all().map(row).collect();
+    rows.sort_unstable();
+    rows.dedup();
+    Facts {
+        epoch: ring.epoch,
+        move_epoch: ring.move_epoch(),
+        is_moving: ring.is_moving(),
+        voters: bits(ring.voters().map(|m| &m.id)),
+        gainers: rows.iter().fold(0, |all, row| all | row.gained_by),
+        rows,
+        key: row(key),
+    }
+}
+
+/// A life that begins with this ring and hears all this, over some seconds.
+fn wanted(node: u8, ring: &Arc<Ring>, done: bool, heard: Bits) -> Option<Change> {
+    let me = Me {
+        member: member(node),
+        seeds: 3,
+        expect: 3,
+        replicas: ring.replicas,
+        cluster: ClusterId(1),
+        fresh: true,
+        auto_commit: true,
+    };
+    let (mut life, mut effects) = Lifecycle::start(me, Some(ring.clone()), None);
+    let epoch = ring.move_epoch();
+    if done {
+        effects.extend(life.handle(Event::TransfersDone { epoch }));
+    }
+    let tick = |now, dice| Event::Tick {
+        now: Duration::from_secs(now),
+        dice,
+    };
+    effects.extend(life.handle(tick(0, 0)));
+    for other in each(heard).filter(|other| *other != node) {
+        let hello = Hello {
+            from: member(other),
+            state: NodeState::Ready,
+            ring: Some(RingStamp {
+                cluster: ring.cluster,
+                epoch: ring.epoch,
+            }),
+            founding: None,
+            pulled: Some(epoch),
+            news: Vec::new(),
+            fresh: false,
+        };
+        effects.extend(life.handle(Event::Heard(Box::new(hello))));
+    }
+    for now in [2, 4, 8] {
+        effects.extend(life.handle(tick(now, 0)));
+    }
+    effects.into_iter().find_map(|effect| match effect {
+        Effect::Propose { epoch, change } if epoch == ring.epoch + 1 => Some(change),
+        _ => None,
+    })
+}
+
+/// The first ring of a, b and c, and what these changes make of it.
+pub(crate) fn ring_after(changes: &[Change]) -> Ring {
+    let first = Change::Found {
+        cluster: ClusterId(1),
+        replicas: 3,
+        members: (0..3).map(member).collect(),
+    };
+    let first = plan(None, &first).expect("a first ring");
+    changes.iter().fold(first, |ring, change| {
+        plan(Some(&ring), change).expect("a change that fits")
+    })
+}
