@@ -295,6 +295,11 @@ impl HandoffParts {
             .digest_of(ring, watch.partition, owner)
             .await?;
         watch.pulls_from(owner, theirs.records);
+        if self.pulling().agrees(watch.partition, &theirs)? {
+            // As when the move begins anew without a member that has died.
+            let whole = !theirs.recovering;
+            return Ok(Pulled { whole });
+        }
         let seen = |page: &PullReply| watch.pulled(page);
         (self.pulling())
             .pull_all(ring, watch.partition, owner, &seen)

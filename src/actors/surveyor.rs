@@ -1,6 +1,7 @@
 //! Asks all members at once what an operator wants to know of each, and tells all of them what an
 //! operator wants of each.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use super::handoff::{GetTransfers, Handoff, SetAtOnce};
 use super::link::Link;
 use super::ring_view::RingView;
 use super::store_keeper::{GetStatus, StoreKeeper};
+use crate::dynamo::key::Partition;
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::ring::Ring;
 use crate::wire::transfers::{Burden, LimitCall, Transfer};
@@ -76,6 +78,29 @@ pub struct AllBurdens;
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Answers<()>")]
 pub struct LimitAll(pub LimitCall);
+
+/// Every partition on its way to every node, also of those that do not answer.
+#[must_use]
+pub fn every_transfer(ring: &Ring, answers: &Answers<Vec<Transfer>>) -> Vec<Transfer> {
+    let known = answers
+        .iter()
+        .filter_map(|(node, t)| Some((node, t.as_ref()?)));
+    let known: BTreeMap<&NodeId, &Vec<Transfer>> = known.collect();
+    let of = |node: &NodeId, partition: Partition| match known.get(node) {
+        None => Transfer::unknown(partition, node),
+        Some(all) => {
+            let told = all.iter().find(|t| t.partition == partition.number());
+            told.map_or_else(|| Transfer::of(partition, node), Transfer::clone)
+        }
+    };
+    let mut all: Vec<Transfer> = ring
+        .gainers()
+        .into_iter()
+        .flat_map(|node| ring.gains(node).map(move |partition| of(node, partition)))
+        .collect();
+    all.sort_by(|a, b| (a.partition, &a.to).cmp(&(b.partition, &b.to)));
+    all
+}
 
 impl Surveyor {
     /// One that asks the members of the ring in force.

@@ -159,6 +159,7 @@ async fn status(api: Api) -> HttpResponse {
             "epoch": ring.epoch,
             "hash": ring.hash().to_string(),
             "moving": ring.placements.iter().filter(|p| p.incoming.is_some()).count(),
+            "waiting_for": gainers_away(&api, ring),
             "staged": ring.affairs.staged.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "down": names(&ring.affairs.down),
             "under_replicated": owners < ring.replicas,
@@ -187,6 +188,16 @@ async fn status(api: Api) -> HttpResponse {
         "log": {"level": LevelName(node.logs.level()).as_str(), "lost": node.logs.lost()},
         "limits": api.limits,
     }))
+}
+
+/// The members that have something to pull and do not answer this node.
+fn gainers_away<'a>(api: &AdminApi, ring: &'a Ring) -> Vec<&'a str> {
+    let away = |id: &&NodeId| {
+        let health = api.node.health_of(id);
+        health.is_some_and(|health| !health.is_reachable())
+    };
+    let gainers = ring.gainers().into_iter().filter(away);
+    gainers.map(NodeId::as_str).collect()
 }
 
 fn member(api: &AdminApi, ring: &Ring, member: &Member) -> Value {

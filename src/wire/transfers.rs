@@ -17,6 +17,8 @@ pub enum Step {
     Verified,
     /// The new owners serve reads.
     Flipped,
+    /// The owner to be does not answer.
+    Unknown,
 }
 
 /// One partition on its way to one node.
@@ -56,6 +58,16 @@ impl Transfer {
             bytes: 0,
             rate_bytes_s: 0,
             waiting_for: None,
+        }
+    }
+
+    /// One of an owner to be that does not answer.
+    #[must_use]
+    pub fn unknown(partition: Partition, to: &NodeId) -> Self {
+        Self {
+            step: Step::Unknown,
+            waiting_for: Some(format!("{to} to answer")),
+            ..Self::of(partition, to)
         }
     }
 }
