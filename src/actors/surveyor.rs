@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 
 use super::asking::ask;
 use super::background::{Background, Kind, SetLimits};
+use super::custodian::{self, Custodian};
 use super::handoff::{GetTransfers, Handoff, SetAtOnce};
 use super::link::Link;
 use super::ring_view::RingView;
@@ -20,7 +21,7 @@ use super::store_keeper::{GetStatus, StoreKeeper};
 use crate::dynamo::key::Partition;
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::ring::Ring;
-use crate::wire::transfers::{Burden, LimitCall, Transfer};
+use crate::wire::transfers::{Burden, LimitCall, OldCopies, Transfer};
 
 /// How long a member may take to answer.
 const ASK_TIME: Duration = Duration::from_secs(2);
@@ -40,6 +41,8 @@ pub struct SurveyorParts {
     pub link: Link,
     /// Knows this node's transfers.
     pub handoff: Addr<Handoff>,
+    /// Knows this node's old copies.
+    pub custodian: Addr<Custodian>,
     /// Knows this node's burden.
     pub store: Addr<StoreKeeper>,
     /// Knows and takes this node's limits.
@@ -120,6 +123,8 @@ impl SurveyorParts {
             self.store.send(GetStatus).await,
             self.background.status().await,
         );
+        let kept = self.custodian.send(custodian::GetStatus).await;
+        let kept = kept.unwrap_or_default();
         let transfers = background
             .ok()
             .and_then(|s| s.get(Kind::Transfers.as_str()).copied());
@@ -127,6 +132,11 @@ impl SurveyorParts {
             keys: store.as_ref().map_or(0, |store| store.keys),
             bytes: store.as_ref().map_or(0, |store| store.bytes),
             rate_bytes_s: transfers.map_or(0, |kind| kind.rate_bytes_s),
+            kept: OldCopies {
+                partitions: kept.partitions as u64,
+                keys: kept.keys,
+                seconds_left: kept.seconds_left,
+            },
         }
     }
 

@@ -133,7 +133,7 @@ async fn status(api: Api) -> HttpResponse {
     let (Ok(store), Ok(entropy)) = (node.store().await, node.entropy().await) else {
         return going_down();
     };
-    let Ok(reaping) = node.reaping().await else {
+    let (Ok(reaping), Ok(quarantine)) = (node.reaping().await, node.quarantine().await) else {
         return going_down();
     };
     let Ok(background) = node.background.status().await else {
@@ -183,6 +183,7 @@ async fn status(api: Api) -> HttpResponse {
         },
         "anti_entropy": entropy,
         "reaping": reaping,
+        "quarantine": quarantine,
         "reads": api.node.reads(),
         "background": background,
         "log": {"level": LevelName(node.logs.level()).as_str(), "lost": node.logs.lost()},

@@ -81,6 +81,20 @@ pub struct Burden {
     pub bytes: u64,
     /// Bytes per second that transfers may take now.
     pub rate_bytes_s: u64,
+    /// The copies that it keeps of what others own now.
+    #[serde(default)]
+    pub kept: OldCopies,
+}
+
+/// What a node keeps of partitions that others own now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OldCopies {
+    /// Partitions.
+    pub partitions: u64,
+    /// Keys with a value in them.
+    pub keys: u64,
+    /// Until the last of them may go.
+    pub seconds_left: u64,
 }
 
 /// How fast a node's transfers may go at most, until it ends.

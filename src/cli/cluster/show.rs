@@ -1,5 +1,7 @@
 //! Plans and transfers for people.
 
+use std::io::Write;
+
 use serde_json::Value;
 
 use crate::cli::failure::Failure;
@@ -76,6 +78,22 @@ pub(super) fn plan(plan: &Value, streams: &mut Streams<'_>) -> Result<(), Failur
         bytes(total),
         seconds.max(1)
     )?;
+    remarks(plan, out)?;
+    let spared: Vec<String> = list(plan, "spared").iter().map(|n| cell(Some(n))).collect();
+    let without = if spared.is_empty() {
+        String::new()
+    } else {
+        format!(" --without {}", spared.join(","))
+    };
+    writeln!(
+        streams.chatter,
+        "to make it so: quorate cluster commit --epoch {epoch}{without}"
+    )?;
+    Ok(())
+}
+
+/// What an operator should know before the plan is committed.
+fn remarks(plan: &Value, out: &mut dyn Write) -> Result<(), Failure> {
     for (field, text) in [
         ("zones_violated", "with fewer zones than there could be"),
         (
@@ -112,16 +130,6 @@ pub(super) fn plan(plan: &Value, streams: &mut Streams<'_>) -> Result<(), Failur
             writeln!(out, "{text}: {}", joined(nodes))?;
         }
     }
-    let spared: Vec<String> = list(plan, "spared").iter().map(|n| cell(Some(n))).collect();
-    let without = if spared.is_empty() {
-        String::new()
-    } else {
-        format!(" --without {}", spared.join(","))
-    };
-    writeln!(
-        streams.chatter,
-        "to make it so: quorate cluster commit --epoch {epoch}{without}"
-    )?;
     Ok(())
 }
 
@@ -165,7 +173,7 @@ pub(super) fn transfers(shown: &Value, streams: &mut Streams<'_>) -> Result<(), 
     let (all, out) = (list(shown, "transfers"), &mut *streams.data);
     if number(shown, "moving") == 0 {
         writeln!(out, "epoch {}: nothing is moving", number(shown, "epoch"))?;
-        return Ok(());
+        return kept(shown, out);
     }
     let row = |t: &Value| {
         vec![
@@ -193,6 +201,20 @@ pub(super) fn transfers(shown: &Value, streams: &mut Streams<'_>) -> Result<(), 
     let silent = list(shown, "silent");
     if !silent.is_empty() {
         writeln!(out, "no answer from {}", joined(silent))?;
+    }
+    kept(shown, out)
+}
+
+/// What is left with nodes that own it no more.
+fn kept(shown: &Value, out: &mut dyn Write) -> Result<(), Failure> {
+    for kept in list(shown, "kept") {
+        let (left, seconds) = (number(kept, "partitions"), number(kept, "seconds_left"));
+        writeln!(
+            out,
+            "{} keeps an old copy of {left} partitions ({} keys) for {seconds} s more",
+            cell(kept.get("node")),
+            number(kept, "keys"),
+        )?;
     }
     Ok(())
 }
@@ -312,5 +334,12 @@ mod tests {
         assert_eq!(progress(&json!({"transfers": [done]})), line);
         let rest = told(|streams| transfers(&json!({"epoch": 6, "moving": 0}), streams));
         assert_eq!(rest, "epoch 6: nothing is moving\n");
+        let kept = json!({"node": "n2", "partitions": 9, "keys": 120, "seconds_left": 60});
+        let shown = json!({"epoch": 6, "moving": 0, "kept": [kept]});
+        let text = told(|streams| transfers(&shown, streams));
+        assert!(
+            text.ends_with("\nn2 keeps an old copy of 9 partitions (120 keys) for 60 s more\n"),
+            "{text}"
+        );
     }
 }

@@ -5,13 +5,14 @@ mod plan;
 
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse, web};
+use futures_util::future::join;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::{Api, going_down, json_body, line, only};
 use crate::actors::handle::Readiness;
-use crate::actors::surveyor::{AllTransfers, LimitAll, every_transfer};
+use crate::actors::surveyor::{AllBurdens, AllTransfers, LimitAll, every_transfer};
 use crate::dynamo::membership::promise::Loss;
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::ring::{Change, MemberChange, Outline, PlanError, Ring, plan as planned};
@@ -251,9 +252,22 @@ async fn steer(
 }
 
 async fn transfers(api: Api) -> HttpResponse {
-    let Ok(all) = api.node.survey(AllTransfers).await else {
+    let asked = (api.node.survey(AllTransfers), api.node.survey(AllBurdens));
+    let (Ok(all), Ok(burdens)) = join(asked.0, asked.1).await else {
         return going_down();
     };
+    let kept = burdens.iter().filter_map(|(node, burden)| {
+        let kept = (*burden)?.kept;
+        (kept.partitions > 0).then(|| {
+            json!({
+                "node": node.as_str(),
+                "partitions": kept.partitions,
+                "keys": kept.keys,
+                "seconds_left": kept.seconds_left,
+            })
+        })
+    });
+    let kept: Vec<_> = kept.collect();
     let view = api.node.view();
     let ring = view.ring.as_deref();
     let silent = all.iter().filter(|(_, answer)| answer.is_none());
@@ -263,6 +277,7 @@ async fn transfers(api: Api) -> HttpResponse {
         "epoch": view.epoch(),
         "moving": ring.map_or(0, moving),
         "transfers": shown,
+        "kept": kept,
         "silent": silent,
     }))
 }

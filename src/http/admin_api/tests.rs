@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::*;
 use crate::actors::admission::InFlight;
 use crate::actors::background::tests::background;
+use crate::actors::custodian::{self, Custodian};
 use crate::actors::fake::{key, quiet, state};
 use crate::actors::fake_node::{FakeNode, PATIENCE, ring_of};
 use crate::actors::health::HealthBoard;
@@ -38,6 +39,7 @@ async fn api(token: Option<&[u8]>) -> (FakeNode, AdminApi) {
         records: node.records.clone(),
         entropy: node.entropy(PATIENCE).start(),
         reaper: node.reaper(PATIENCE).start(),
+        custodian: Custodian::new(node.custodian(PATIENCE), custodian::Past::default()).start(),
         surveyor: node.surveyor(),
         lifecycle: node.lifecycle(),
         logs: LogControl::nowhere(),

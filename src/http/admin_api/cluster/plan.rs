@@ -198,6 +198,7 @@ fn cost(load: &Load, outline: &Outline, known: &BTreeMap<&NodeId, Burden>) -> Bu
         rate_bytes_s: known
             .get(&load.node)
             .map_or(DEFAULT_RATE, |b| b.rate_bytes_s),
+        ..Burden::default()
     }
 }
 
