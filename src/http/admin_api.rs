@@ -203,10 +203,16 @@ fn gainers_away<'a>(api: &AdminApi, ring: &'a Ring) -> Vec<&'a str> {
 
 fn member(api: &AdminApi, ring: &Ring, member: &Member) -> Value {
     let health = api.node.health_of(&member.id);
+    let life = api.node.life();
+    let version = match life.programs.get(&member.id) {
+        Some(program) => program.as_ref().map(|program| program.version.as_str()),
+        None => health.is_none().then_some(env!("CARGO_PKG_VERSION")),
+    };
     let latency = health.as_ref().map(|health| health.latency().as_micros());
     json!({
         "name": member.id.as_str(),
         "state": api.node.state_of(ring, &member.id).to_string(),
+        "version": version,
         "zone": member.zone,
         "weight": member.weight,
         "client": member.addresses.client,

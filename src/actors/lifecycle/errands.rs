@@ -1,20 +1,24 @@
 //! What the lifecycle asks of other nodes: greetings, a ring, a promise to found a cluster. Each
 //! errand runs by itself and reports what came of it.
 
-use actix::AsyncContext;
-use actix::prelude::Context;
+use actix::prelude::{AsyncContext, Context, Handler, MessageResult};
 use slog::{debug, warn};
 
-use super::{HELLO_TIME, Happened, Judged, Lifecycle, LifecycleParts};
+use super::{Greet, HELLO_TIME, Happened, Judged, Lifecycle, LifecycleParts};
 use crate::actors::link::LinkError;
-use crate::actors::ring_keeper::InstallRing;
+use crate::actors::ring_keeper::{Announced, InstallRing};
 use crate::dynamo::membership::lifecycle::{Event, FoundRefusal, Founding};
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::ring::{Member, Ring};
-use crate::wire::hello::{FoundReply, HelloCall, HelloReply};
+use crate::wire::hello::{FoundReply, HelloCall, HelloReply, Program};
 use crate::wire::ring::decode_ring;
 
 impl Lifecycle {
+    /// Notes what a node runs.
+    pub(super) fn runs(&mut self, node: &NodeId, program: Option<Program>) {
+        self.programs.insert(node.clone(), program);
+    }
+
     pub(super) fn say_hello(&self, known: &[Member], ctx: &mut Context<Self>) {
         let mut addresses: Vec<&String> = known.iter().map(|m| &m.addresses.peer).collect();
         addresses.extend(&self.parts.seeds);
@@ -22,7 +26,11 @@ impl Lifecycle {
         addresses.dedup();
         addresses.retain(|address| **address != self.me.addresses.peer);
         let (hello, boot) = (self.life.hello(), self.starts.own());
-        let Ok(body) = rmp_serde::to_vec_named(&HelloCall { hello, boot }) else {
+        let Ok(body) = rmp_serde::to_vec_named(&HelloCall {
+            hello,
+            boot,
+            program: Some(Program::own()),
+        }) else {
             return;
         };
         for address in addresses {
@@ -33,12 +41,17 @@ impl Lifecycle {
                     .post(&address, "/peer/v1/hello", body, None, HELLO_TIME)
                     .await;
                 match understood::<HelloReply>(answer) {
-                    Ok(HelloReply::Hello { hello, rolled_back }) => {
+                    Ok(HelloReply::Hello {
+                        hello,
+                        rolled_back,
+                        program,
+                    }) => {
                         let by = hello.from.id.clone();
                         me.do_send(Judged {
                             by,
                             boot,
                             rolled_back,
+                            program,
                         });
                         me.do_send(Happened(Event::Heard(hello)));
                     }
@@ -96,6 +109,33 @@ impl Lifecycle {
                 answer,
             }));
         });
+    }
+}
+
+impl Handler<Greet> for Lifecycle {
+    type Result = MessageResult<Greet>;
+
+    fn handle(&mut self, Greet(call): Greet, ctx: &mut Context<Self>) -> Self::Result {
+        let HelloCall {
+            hello,
+            boot,
+            program,
+        } = call;
+        if let Err(refusal) = self.life.admit(&hello) {
+            return MessageResult(HelloReply::Refused(refusal));
+        }
+        self.runs(&hello.from.id, program);
+        let rolled_back = self
+            .starts
+            .note(hello.from.data_id, boot, &self.parts.store);
+        let (id, addresses) = (hello.from.id.clone(), hello.from.addresses.clone());
+        self.parts.ring_keeper.do_send(Announced { id, addresses });
+        self.happened(Event::Heard(Box::new(hello)), ctx);
+        MessageResult(HelloReply::Hello {
+            hello: Box::new(self.life.hello()),
+            rolled_back,
+            program: Some(Program::own()),
+        })
     }
 }
 

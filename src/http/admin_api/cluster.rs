@@ -2,6 +2,8 @@
 //! one epoch.
 
 mod plan;
+#[cfg(test)]
+mod tests;
 
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse, web};

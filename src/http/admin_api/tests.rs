@@ -22,7 +22,7 @@ use crate::logging::LogControl;
 const MEMBERS: [(&str, &str); 4] = [("a", "a:1"), ("b", "b:1"), ("c", "c:1"), ("d", "d:1")];
 
 /// A node in a ring of four, in which every partition moves from `c` to `d`; `b` is silent.
-async fn api(token: Option<&[u8]>) -> (FakeNode, AdminApi) {
+pub(super) async fn api(token: Option<&[u8]>) -> (FakeNode, AdminApi) {
     let node = FakeNode::new("a");
     let (from, to) = (["a", "b", "c"], ["a", "b", "d"]);
     node.install(ring_of(&MEMBERS, &from, Some(&to))).await;
@@ -123,6 +123,7 @@ async fn the_status_shows_the_node_its_ring_its_members_and_its_bounds() {
         "keys",
         "bytes",
         "reads",
+        "quarantine",
         "log",
         "limits",
     ];
@@ -141,6 +142,7 @@ async fn the_status_shows_the_node_its_ring_its_members_and_its_bounds() {
     let of_member = [
         "name",
         "state",
+        "version",
         "zone",
         "weight",
         "client",

@@ -13,6 +13,8 @@ use crate::dynamo::node_id::NodeId;
 use crate::dynamo::ring::{Change, Load, Member, MemberChange, Outline, PlanError, Ring, plan};
 use crate::http::admin_api::{Api, going_down, line, names};
 use crate::http::api_error::ApiError;
+use crate::wire::hello::Program;
+use crate::wire::peer::SPARES;
 use crate::wire::transfers::Burden;
 
 /// `GET /cluster/plan`.
@@ -109,6 +111,13 @@ fn committed(api: &Api, ring: &Ring, more: &[MemberChange]) -> Planned {
 /// The members that get nothing by these changes because they do not answer this node; none, if
 /// they would get nothing anyhow.
 pub(super) fn spared(api: &Api, ring: &Ring, changes: &[MemberChange]) -> Vec<NodeId> {
+    let life = api.node.life();
+    let mut said = ring.voters().filter_map(|m| life.programs.get(&m.id));
+    let knows = |said: &Option<Program>| said.as_ref().is_some_and(|said| said.can(SPARES));
+    if !said.all(knows) {
+        // As before there was such a thing; a member that does not know it could not agree.
+        return Vec::new();
+    }
     let away = |m: &&Member| !is_reachable(api, &m.id) && !ring.is_down(&m.id);
     let goes = |m: &&Member| changes.iter().any(|change| change.takes_out(&m.id));
     let away: Vec<NodeId> = (ring.voters().filter(away))
