@@ -41,6 +41,8 @@ pub const MAX_PEER_QUEUE: usize = 2048;
 /// For how long nothing may have happened to any member until a delete is forgotten, unless the
 /// operator says otherwise.
 pub const TOMBSTONE_GRACE_SECONDS: u32 = 600;
+/// For how many seconds a copy is kept of a partition that others own now.
+pub const QUARANTINE_SECONDS: u32 = 24 * 60 * 60;
 
 /// Bytes that these may hold; a single longer operation may wait alone.
 pub const MAX_PEER_QUEUE_BYTES: usize = 16 * 1024 * 1024;
@@ -93,6 +95,9 @@ pub struct Limits {
     /// For how long nothing may have happened to any member until a delete is forgotten.
     #[serde(rename = "tombstone_grace_ms", serialize_with = "millis")]
     pub tombstone_grace: Duration,
+    /// For how long a copy is kept of a partition that others own now.
+    #[serde(rename = "quarantine_ms", serialize_with = "millis")]
+    pub quarantine: Duration,
     /// For how long a connection that is being closed may still drain.
     #[serde(rename = "linger_ms", serialize_with = "millis")]
     pub linger: Duration,
@@ -117,6 +122,7 @@ impl Default for Limits {
             exchange_timeout: Duration::from_secs(30),
             keep_alive: Duration::from_secs(75),
             tombstone_grace: Duration::from_secs(TOMBSTONE_GRACE_SECONDS.into()),
+            quarantine: Duration::from_secs(QUARANTINE_SECONDS.into()),
             linger: Duration::from_secs(5),
         }
     }

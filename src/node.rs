@@ -19,6 +19,7 @@ use self::shared::{Shared, named, random_u64};
 use crate::actors::action_log::KeyNames;
 use crate::actors::anti_entropy::AntiEntropy;
 use crate::actors::background::Background;
+use crate::actors::custodian::{self, Custodian};
 use crate::actors::giver::Giver;
 use crate::actors::handle::Readiness;
 use crate::actors::health::HealthBoard;
@@ -210,6 +211,7 @@ struct Node {
     giver: Addr<Giver>,
     entropy: Addr<AntiEntropy>,
     reaper: Addr<Reaper>,
+    custodian: Addr<Custodian>,
     surveyor: Addr<Surveyor>,
     readiness: Addr<ReadinessKeeper>,
     presence: Presence,
@@ -231,22 +233,19 @@ impl Node {
             "quorate.boot" => identity.boot, "quorate.found" => ?found);
         let me = member(config, &identity, &Counts::read(&*engine)?);
         let past = Past::restore(&*engine, this_start(&identity), named(log, "lifecycle"))?;
-        let publisher = RingPublisher::new(View {
-            doubtful: past.is_doubtful(),
-            ..View::without_ring(config.name.clone())
-        });
+        let kept = custodian::Past::restore(&*engine)?;
+        let publisher = RingPublisher::new(first_view(config, &past));
         let view = publisher.view();
         let records = LocalRecords::new(engine.clone(), named(log, "local_reader"));
         let parts = (view.clone(), identity, config.hint_bytes);
         let store = start_store(&engine, &records, parts, log)?;
-        let keeper_log = named(log, "ring_keeper");
         let keeper = RingKeeper::restore(
             &*engine,
             identity.cluster,
             publisher,
             me.member.data_id,
             store.clone(),
-            keeper_log,
+            named(log, "ring_keeper"),
         )?;
         let (control, background) = (Arbiter::new(), Arbiter::new());
         let ring_keeper = RingKeeper::start_in_arbiter(&control.handle(), |_| keeper);
@@ -279,7 +278,8 @@ impl Node {
         let entropy = shared.start_entropy(&background);
         let reaper = shared.start_reaper(&background, config.tombstone_grace);
         shared.start_unasked(&background);
-        let surveyor = shared.start_surveyor(&control, handoff.clone());
+        let custodian = shared.start_custodian(&background, config.quarantine, kept);
+        let surveyor = shared.start_surveyor(&control, handoff.clone(), custodian.clone());
         lifecycle.do_send(MeetHandoff(handoff.recipient()));
         let presence = discovery::start(&control, config, &shared, &lifecycle);
         shared.tell_of_rings([readiness.clone().recipient(), lifecycle.clone().recipient()]);
@@ -290,6 +290,7 @@ impl Node {
             giver,
             entropy,
             reaper,
+            custodian,
             surveyor,
             readiness,
             presence,
@@ -332,6 +333,13 @@ fn start_store(
         }),
         log: named(log, "store_keeper"),
     })
+}
+
+fn first_view(config: &Config, past: &Past) -> View {
+    View {
+        doubtful: past.is_doubtful(),
+        ..View::without_ring(config.name.clone())
+    }
 }
 
 fn this_start(identity: &Identity) -> Boot {

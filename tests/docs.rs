@@ -271,6 +271,7 @@ fn the_defaults_that_the_example_shows_are_the_defaults() {
         ("storage", format!("{:?}", is.storage).to_lowercase()),
         ("max-in-flight", is.max_in_flight.to_string()),
         ("tombstone-grace", is.tombstone_grace.as_secs().to_string()),
+        ("quarantine", is.quarantine.as_secs().to_string()),
         ("hint-bytes", is.hint_bytes.to_string()),
         ("auto-commit", is.auto_commit.to_string()),
         ("log-level", format!("{:?}", is.log_level).to_lowercase()),

@@ -8,6 +8,7 @@ use slog::{Logger, info};
 use super::admission::InFlight;
 use super::anti_entropy::{self, AntiEntropy, EntropyStatus};
 use super::background::Background;
+use super::custodian::{self, Custodian, QuarantineStatus};
 use super::health::{Health, HealthBoard};
 use super::life_view::{Life, LifeView};
 use super::lifecycle::{Lifecycle, ProposeChange};
@@ -54,6 +55,8 @@ pub struct AdminHandle {
     pub entropy: Addr<AntiEntropy>,
     /// Its reaping of deletes.
     pub reaper: Addr<Reaper>,
+    /// Its old copies.
+    pub custodian: Addr<Custodian>,
     /// Its way to all members.
     pub surveyor: Addr<Surveyor>,
     /// Its part in changes of the ring.
@@ -97,6 +100,15 @@ impl AdminHandle {
     /// [`GoingDown`].
     pub async fn entropy(&self) -> Result<EntropyStatus, GoingDown> {
         let status = self.entropy.send(anti_entropy::GetStatus).await;
+        status.or(Err(GoingDown))
+    }
+
+    /// How the copies are that this node keeps of what others own now.
+    ///
+    /// # Errors
+    /// [`GoingDown`].
+    pub async fn quarantine(&self) -> Result<QuarantineStatus, GoingDown> {
+        let status = self.custodian.send(custodian::GetStatus).await;
         status.or(Err(GoingDown))
     }
 

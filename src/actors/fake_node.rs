@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::anti_entropy::{AntiEntropy, EntropyParts};
 use super::background::tests::background;
+use super::custodian::{self, Custodian, CustodianParts};
 use super::fake::quiet;
 use super::giver::Giver;
 use super::handoff::{Handoff, HandoffParts};
@@ -21,6 +22,7 @@ use super::lifecycle::{Lifecycle, LifecycleParts, Past};
 use super::link::Link;
 use super::local_reader::LocalRecords;
 use super::peer_handle::PeerHandle;
+use super::pulling::Pulling;
 use super::reaper::{Reaper, ReaperParts};
 use super::replica::{ReplicaWrite, Terms};
 use super::ring_keeper::{InstallRing, RingKeeper};
@@ -218,6 +220,22 @@ impl FakeNode {
         })
     }
 
+    /// What a custodian works with that keeps old copies for so long.
+    pub(crate) fn custodian(&self, time: Duration) -> CustodianParts {
+        CustodianParts {
+            view: self.view.clone(),
+            pulling: Pulling {
+                link: Link::new(proof()),
+                records: self.records.clone(),
+                store: self.store.clone(),
+                background: background(),
+            },
+            ring_keeper: self.ring_keeper.clone(),
+            time,
+            log: quiet(),
+        }
+    }
+
     pub(crate) fn peer_handle(&self) -> PeerHandle {
         self.peer_handle_with(PATIENCE * 100)
     }
@@ -254,6 +272,7 @@ impl FakeNode {
             view: self.view.clone(),
             link: Link::new(proof()),
             handoff: Handoff::new(parts, self.lifecycle.clone().recipient()).start(),
+            custodian: Custodian::new(self.custodian(PATIENCE), custodian::Past::default()).start(),
             store: self.store.clone(),
             background: background(),
         })

@@ -72,7 +72,7 @@ impl Giver {
     fn check(&self, epoch: u64, partition: Partition) -> Result<(), Fault> {
         let view = self.view.load();
         view.check_epoch(epoch)?;
-        if view.stranger || view.doubtful || view.tainted.contains(partition) {
+        if view.stranger || view.doubtful || view.has_old_copy(partition) {
             return Err(Fault::NotReady);
         }
         Ok(())

@@ -24,9 +24,9 @@ use super::background::Background;
 use super::link::Link;
 use super::local_reader::LocalRecords;
 use super::pulling::{Pulled, Pulling, TransferError};
-use super::ring_keeper::{Flip, RingKeeper, Verified};
+use super::ring_keeper::{Cleared, Flip, RingKeeper, Verified};
 use super::ring_view::RingView;
-use super::store_keeper::{GetStatus, StoreKeeper};
+use super::store_keeper::{Clear, StoreKeeper};
 use super::worker::Quorums;
 use crate::dynamo::key::{PARTITIONS, Partition};
 use crate::dynamo::node_id::NodeId;
@@ -172,9 +172,13 @@ impl HandoffParts {
             me: view.me.clone(),
             partitions: gains.clone(),
         });
-        // What is being cleared away of an earlier ownership is gone when the store answers, and
-        // under this ring it clears no more.
-        self.store.send(GetStatus).await.ok()?;
+        // Writes of these partitions are refused until it is done.
+        for partition in gains.iter().copied() {
+            if let Err(error) = self.clear_old_copy(partition).await {
+                warn!(self.log, "an old copy was not discarded";
+                    "quorate.partition" => partition.number(), "error.message" => %error);
+            }
+        }
         info!(self.log, "bringing partitions"; "event.action" => "move-begun",
             "quorate.ring.epoch" => epoch, "quorate.partitions" => gains.len());
         let started = Instant::now();
@@ -186,6 +190,24 @@ impl HandoffParts {
             "quorate.ring.epoch" => epoch, "quorate.complete" => complete,
             "event.duration" => nanos(started.elapsed()));
         complete.then(|| ring.move_epoch())
+    }
+
+    /// What is left of an earlier ownership goes before anything is pulled.
+    async fn clear_old_copy(&self, partition: Partition) -> Result<(), TransferError> {
+        if !self.view.load().stale.contains(partition) {
+            return Ok(());
+        }
+        loop {
+            let removed = self.store.send(Clear(partition)).await;
+            let removed = removed.or(Err(TransferError::NotStored))?;
+            if removed.or(Err(TransferError::NotStored))?.is_empty {
+                break;
+            }
+        }
+        let noted = self.ring_keeper.send(Cleared(partition)).await;
+        noted
+            .or(Err(TransferError::NotStored))?
+            .or(Err(TransferError::NotStored))
     }
 
     /// A partition that waits holds up no other one.
@@ -218,6 +240,7 @@ impl HandoffParts {
     async fn bring_once(&self, ring: &Ring, watch: Watch<'_>) -> Result<bool, TransferError> {
         let partition = watch.partition;
         let row = ring.placement(partition);
+        self.clear_old_copy(partition).await?;
         if !self.view.load().verified.contains(partition) {
             if !self.pull_enough(ring, watch).await? {
                 return Ok(false);
@@ -295,6 +318,11 @@ impl HandoffParts {
             .digest_of(ring, watch.partition, owner)
             .await?;
         watch.pulls_from(owner, theirs.records);
+        if self.pulling().agrees(watch.partition, &theirs)? {
+            // As when the move begins anew without a member that has died.
+            let whole = !theirs.recovering;
+            return Ok(Pulled { whole });
+        }
         let seen = |page: &PullReply| watch.pulled(page);
         (self.pulling())
             .pull_all(ring, watch.partition, owner, &seen)

@@ -1,10 +1,13 @@
 //! How far this node has come in its life, for everybody to see.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
 use crate::dynamo::membership::lifecycle::NodeState;
+use crate::dynamo::node_id::NodeId;
+use crate::wire::hello::Program;
 
 /// A moment of a node's life.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +16,9 @@ pub struct Life {
     pub state: NodeState,
     /// What it waits for; nothing when it is READY or leaving.
     pub waiting: Option<String>,
+    /// What the nodes run that have spoken since this one's start; those of the first minor version
+    /// do not say.
+    pub programs: BTreeMap<NodeId, Option<Program>>,
 }
 
 /// Reads the current [`Life`]; cheap to clone.
@@ -36,6 +42,7 @@ impl Default for LifePublisher {
         Self(Arc::new(ArcSwap::from_pointee(Life {
             state: NodeState::New,
             waiting: None,
+            programs: BTreeMap::new(),
         })))
     }
 }

@@ -6,11 +6,12 @@ mod errands;
 
 pub use changes::ProposeChange;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::{
-    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, MessageResult, Recipient,
+    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, Recipient,
     ResponseFuture, WrapFuture,
 };
 use slog::{Logger, debug, error, info};
@@ -23,7 +24,7 @@ use super::life_view::{Life, LifePublisher};
 use super::link::Link;
 use super::local_reader::LocalRecords;
 use super::proposal::propose;
-use super::ring_keeper::{Announced, BeginRecovery, RingChanged, RingKeeper, Vouched};
+use super::ring_keeper::{BeginRecovery, RingChanged, RingKeeper, Vouched};
 use super::ring_view::RingView;
 use super::starts::Starts;
 use super::store_keeper::{RenewIncarnation, SaveMeta, StoreKeeper};
@@ -36,7 +37,7 @@ use crate::dynamo::membership::promise::{Ballot, Loss};
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::ring::{Change, Member, Ring, plan};
 use crate::storage::{Engine, EngineError};
-use crate::wire::hello::{FoundReply, HelloCall, HelloReply};
+use crate::wire::hello::{FoundReply, HelloCall, HelloReply, Program};
 
 /// Name of the stored founding.
 const META_FOUNDING: &str = "founding";
@@ -86,6 +87,7 @@ pub struct Lifecycle {
     ballot: Option<Ballot>,
     founder: Option<oneshot::Sender<FoundReply>>,
     starts: Starts,
+    programs: BTreeMap<NodeId, Option<Program>>,
     /// What to do as soon as the actor runs.
     first: Vec<Effect>,
 }
@@ -122,6 +124,7 @@ struct Judged {
     by: NodeId,
     boot: Boot,
     rolled_back: Option<u64>,
+    program: Option<Program>,
 }
 
 /// A proposal has ended.
@@ -184,6 +187,7 @@ impl Lifecycle {
             ballot: None,
             founder: None,
             starts: past.starts,
+            programs: BTreeMap::new(),
             first,
         }
     }
@@ -195,6 +199,7 @@ impl Lifecycle {
         self.publisher.publish(Life {
             state: self.life.state(),
             waiting,
+            programs: self.programs.clone(),
         });
     }
 
@@ -366,6 +371,7 @@ impl Handler<Judged> for Lifecycle {
     type Result = ();
 
     fn handle(&mut self, judged: Judged, ctx: &mut Self::Context) {
+        self.runs(&judged.by, judged.program);
         let Some(boot) = self
             .starts
             .judged(judged.by, judged.boot, judged.rolled_back)
@@ -399,27 +405,6 @@ impl Handler<Ended> for Lifecycle {
             self.ballot = self.ballot.take().max(Some(by.clone()));
         }
         self.happened(Event::ProposalEnded(end), ctx);
-    }
-}
-
-impl Handler<Greet> for Lifecycle {
-    type Result = MessageResult<Greet>;
-
-    fn handle(&mut self, Greet(call): Greet, ctx: &mut Self::Context) -> Self::Result {
-        let HelloCall { hello, boot } = call;
-        if let Err(refusal) = self.life.admit(&hello) {
-            return MessageResult(HelloReply::Refused(refusal));
-        }
-        let rolled_back = self
-            .starts
-            .note(hello.from.data_id, boot, &self.parts.store);
-        let (id, addresses) = (hello.from.id.clone(), hello.from.addresses.clone());
-        self.parts.ring_keeper.do_send(Announced { id, addresses });
-        self.happened(Event::Heard(Box::new(hello)), ctx);
-        MessageResult(HelloReply::Hello {
-            hello: Box::new(self.life.hello()),
-            rolled_back,
-        })
     }
 }
 

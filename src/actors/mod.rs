@@ -6,6 +6,7 @@ pub mod admission;
 pub mod anti_entropy;
 pub mod asking;
 pub mod background;
+pub mod custodian;
 pub mod damage;
 pub mod deferred;
 #[cfg(test)]

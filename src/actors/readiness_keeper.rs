@@ -186,6 +186,7 @@ mod tests {
             life.publish(Life {
                 state,
                 waiting: None,
+                programs: std::collections::BTreeMap::new(),
             });
         };
         let steps: [(&dyn Fn(), Readiness); 6] = [

@@ -2,11 +2,13 @@
 //! partitions of a move have flipped or been verified. Everything is on the disk before it is
 //! answered or seen.
 
+mod leftovers;
 mod moves;
 mod recovery;
 #[cfg(test)]
 mod tests;
 
+pub use leftovers::Cleared;
 pub use moves::{Flip, Verified};
 pub use recovery::{BeginRecovery, Discarded, Recovered};
 
@@ -146,6 +148,7 @@ impl RingKeeper {
             .map(Arc::new);
         moves::restore(engine, &mut view)?;
         recovery::restore(engine, data_id, &mut view)?;
+        leftovers::restore(engine, &mut view)?;
         let acceptor = match engine.meta(META_ACCEPTOR)? {
             Some(bytes) => rmp_serde::from_slice(&bytes)?,
             None => Acceptor::default(),
@@ -195,6 +198,7 @@ impl RingKeeper {
         let mut view = View::clone(&self.view());
         let ring = Arc::new(ring);
         moves::follow(&mut view, &ring);
+        leftovers::follow(&mut view, &ring);
         recovery::follow(&mut view, &ring, self.data_id);
         view.ring = Some(ring.clone());
         self.publisher.publish(view);
@@ -281,8 +285,10 @@ impl Handler<InstallRing> for RingKeeper {
             }
         }
         let (noting, store) = (self.note_loss(&ring), self.store.clone());
+        let returning = self.note_returning(&ring);
         let storing = async move {
             noting.await?;
+            returning.await?;
             save(store, META_RING, encode_ring(&ring).ok())
                 .await
                 .map(|()| ring)

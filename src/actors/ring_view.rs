@@ -28,6 +28,12 @@ pub struct View {
     /// Of these, the ones whose records come from an older store and are to be discarded first:
     /// nothing is done with them.
     pub tainted: PartitionSet,
+    /// Partitions that this node owns no more and may still have records of: nobody gets them, and
+    /// should it own one again, the old copy is discarded first.
+    pub leftovers: PartitionSet,
+    /// Partitions that this node gains and has such an old copy of: until it is gone, nothing is
+    /// done with them.
+    pub stale: PartitionSet,
     /// Whether the ring's member of this name has another data directory: then this node is not it,
     /// not yet or no longer.
     pub stranger: bool,
@@ -86,6 +92,8 @@ impl View {
             verified: PartitionSet::default(),
             recovering: PartitionSet::default(),
             tainted: PartitionSet::default(),
+            leftovers: PartitionSet::default(),
+            stale: PartitionSet::default(),
             stranger: false,
             doubtful: false,
         }
@@ -160,7 +168,7 @@ impl View {
         }
         let ready = match terms.set {
             OwnerSet::Current | OwnerSet::Incoming => {
-                !self.stranger && !self.tainted.contains(partition)
+                !self.stranger && !self.has_old_copy(partition)
             }
             OwnerSet::Fallback(_) => self.trusts_its_hints(),
         };
@@ -193,6 +201,19 @@ impl View {
         } else {
             Err(Fault::NotOwner)
         }
+    }
+
+    /// Whether what this node holds of a partition that it owns, or gains, comes from an earlier time
+    /// and is to be discarded.
+    #[must_use]
+    pub fn has_old_copy(&self, partition: Partition) -> bool {
+        self.tainted.contains(partition) || self.stale.contains(partition)
+    }
+
+    /// Whether the records of the partition may be removed: nobody owns them here.
+    #[must_use]
+    pub fn may_clear(&self, partition: Partition) -> bool {
+        self.leftovers.contains(partition) || self.stale.contains(partition)
     }
 
     /// Whether what this node keeps for others may be given, and added to: not while it may come

@@ -14,7 +14,7 @@ mod unheard;
 mod upkeep;
 mod work;
 
-pub use discard::{Discard, DiscardHints};
+pub use discard::{Clear, Discard, DiscardHints, Removed};
 pub use reap::Reap;
 pub use status::{GetStatus, StoreStatus};
 pub(super) use upkeep::record_mark;

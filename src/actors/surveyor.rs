@@ -1,6 +1,7 @@
 //! Asks all members at once what an operator wants to know of each, and tells all of them what an
 //! operator wants of each.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
@@ -12,13 +13,15 @@ use serde::de::DeserializeOwned;
 
 use super::asking::ask;
 use super::background::{Background, Kind, SetLimits};
+use super::custodian::{self, Custodian};
 use super::handoff::{GetTransfers, Handoff, SetAtOnce};
 use super::link::Link;
 use super::ring_view::RingView;
 use super::store_keeper::{GetStatus, StoreKeeper};
+use crate::dynamo::key::Partition;
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::ring::Ring;
-use crate::wire::transfers::{Burden, LimitCall, Transfer};
+use crate::wire::transfers::{Burden, LimitCall, OldCopies, Transfer};
 
 /// How long a member may take to answer.
 const ASK_TIME: Duration = Duration::from_secs(2);
@@ -38,6 +41,8 @@ pub struct SurveyorParts {
     pub link: Link,
     /// Knows this node's transfers.
     pub handoff: Addr<Handoff>,
+    /// Knows this node's old copies.
+    pub custodian: Addr<Custodian>,
     /// Knows this node's burden.
     pub store: Addr<StoreKeeper>,
     /// Knows and takes this node's limits.
@@ -77,6 +82,29 @@ pub struct AllBurdens;
 #[rtype(result = "Answers<()>")]
 pub struct LimitAll(pub LimitCall);
 
+/// Every partition on its way to every node, also of those that do not answer.
+#[must_use]
+pub fn every_transfer(ring: &Ring, answers: &Answers<Vec<Transfer>>) -> Vec<Transfer> {
+    let known = answers
+        .iter()
+        .filter_map(|(node, t)| Some((node, t.as_ref()?)));
+    let known: BTreeMap<&NodeId, &Vec<Transfer>> = known.collect();
+    let of = |node: &NodeId, partition: Partition| match known.get(node) {
+        None => Transfer::unknown(partition, node),
+        Some(all) => {
+            let told = all.iter().find(|t| t.partition == partition.number());
+            told.map_or_else(|| Transfer::of(partition, node), Transfer::clone)
+        }
+    };
+    let mut all: Vec<Transfer> = ring
+        .gainers()
+        .into_iter()
+        .flat_map(|node| ring.gains(node).map(move |partition| of(node, partition)))
+        .collect();
+    all.sort_by(|a, b| (a.partition, &a.to).cmp(&(b.partition, &b.to)));
+    all
+}
+
 impl Surveyor {
     /// One that asks the members of the ring in force.
     #[must_use]
@@ -95,6 +123,8 @@ impl SurveyorParts {
             self.store.send(GetStatus).await,
             self.background.status().await,
         );
+        let kept = self.custodian.send(custodian::GetStatus).await;
+        let kept = kept.unwrap_or_default();
         let transfers = background
             .ok()
             .and_then(|s| s.get(Kind::Transfers.as_str()).copied());
@@ -102,6 +132,11 @@ impl SurveyorParts {
             keys: store.as_ref().map_or(0, |store| store.keys),
             bytes: store.as_ref().map_or(0, |store| store.bytes),
             rate_bytes_s: transfers.map_or(0, |kind| kind.rate_bytes_s),
+            kept: OldCopies {
+                partitions: kept.partitions as u64,
+                keys: kept.keys,
+                seconds_left: kept.seconds_left,
+            },
         }
     }
 

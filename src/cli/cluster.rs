@@ -130,6 +130,7 @@ async fn plan_after(
     if common.dry_run {
         writeln!(streams.chatter, "nothing was changed")?;
     } else if common.wait {
+        streams.data.flush()?;
         waiting::until_committed(admin, streams).await?;
     }
     Ok(())
@@ -157,8 +158,8 @@ async fn act(
 /// printed first.
 async fn commit(args: &Commit, streams: &mut Streams<'_>) -> Result<(), Failure> {
     let admin = &args.common.admin;
-    let epoch = if let (Some(epoch), false) = (args.epoch, args.common.dry_run) {
-        json!(epoch)
+    let shown = if let (Some(epoch), false) = (args.epoch, args.common.dry_run) {
+        json!({"epoch": epoch, "without": args.without()})
     } else {
         let plan = admin.get("/cluster/plan".to_owned(), streams).await?;
         if args.common.dry_run {
@@ -172,10 +173,12 @@ async fn commit(args: &Commit, streams: &mut Streams<'_>) -> Result<(), Failure>
                 is_terminal: streams.is_terminal,
             },
         )?;
-        plan.get("epoch").cloned().unwrap_or_default()
+        let spared = || plan.get("spared").cloned();
+        let without = args.without().map(|without| json!(without));
+        json!({"epoch": plan.get("epoch"), "without": without.or_else(spared)})
     };
     let answer = admin
-        .send("POST", "/cluster/commit", &json!({"epoch": epoch}), streams)
+        .send("POST", "/cluster/commit", &shown, streams)
         .await?;
     show_made(&args.common, &answer, streams).await
 }
@@ -192,6 +195,8 @@ async fn show_made(
         Format::Table => show::made(made, streams)?,
     }
     if common.wait {
+        // What follows goes another way, and must not come first.
+        streams.data.flush()?;
         waiting::until_at_rest(&common.admin, streams).await?;
     }
     Ok(())

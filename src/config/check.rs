@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::ring::Addresses;
-use crate::limits::{HINT_BYTES, IN_FLIGHT, TOMBSTONE_GRACE_SECONDS};
+use crate::limits::{HINT_BYTES, IN_FLIGHT, QUARANTINE_SECONDS, TOMBSTONE_GRACE_SECONDS};
 
 use super::address::{HostPort, NotHostPort};
 use super::{
@@ -78,6 +78,7 @@ pub(super) fn check(settings: Settings) -> Result<Config, ConfigError> {
             settings.max_in_flight.unwrap_or(IN_FLIGHT),
         )?,
         tombstone_grace: tombstone_grace(settings.tombstone_grace)?,
+        quarantine: Duration::from_secs(settings.quarantine.unwrap_or(QUARANTINE_SECONDS).into()),
         hint_bytes: settings.hint_bytes.unwrap_or(HINT_BYTES),
         auto_commit: settings.auto_commit.unwrap_or(true),
         log_level: settings.log_level.unwrap_or_default(),

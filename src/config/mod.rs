@@ -69,6 +69,8 @@ pub struct Config {
     pub max_in_flight: NonZeroUsize,
     /// For how long nothing may have happened to any node until a delete is forgotten.
     pub tombstone_grace: Duration,
+    /// For how long a copy is kept of a partition that others own now.
+    pub quarantine: Duration,
     /// Bytes kept for other nodes while they are away.
     pub hint_bytes: u64,
     /// Whether a node that joins becomes a member at once.

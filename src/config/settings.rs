@@ -113,6 +113,9 @@ pub struct Settings {
     /// [default: 600]
     #[arg(long, env = "QUORATE_TOMBSTONE_GRACE", value_name = "SECONDS")]
     pub tombstone_grace: Option<u32>,
+    /// Seconds for which a node keeps its copy of a partition that others own now [default: 86400]
+    #[arg(long, env = "QUORATE_QUARANTINE", value_name = "SECONDS")]
+    pub quarantine: Option<u32>,
     /// Bytes kept for other nodes while they are away [default: 1073741824]
     #[arg(long, env = "QUORATE_HINT_BYTES", value_name = "BYTES")]
     pub hint_bytes: Option<u64>,
@@ -191,6 +194,7 @@ impl Settings {
             workers: self.workers.or(below.workers),
             max_in_flight: self.max_in_flight.or(below.max_in_flight),
             tombstone_grace: self.tombstone_grace.or(below.tombstone_grace),
+            quarantine: self.quarantine.or(below.quarantine),
             hint_bytes: self.hint_bytes.or(below.hint_bytes),
             auto_commit: self.auto_commit.or(below.auto_commit),
             log_level: self.log_level.or(below.log_level),

@@ -7,6 +7,7 @@ pub mod membership;
 pub mod merkle;
 pub mod node_id;
 pub mod pacing;
+pub mod quarantine;
 pub mod quorum;
 pub mod reaping;
 pub mod ring;

@@ -152,7 +152,7 @@ async fn status(api: Api) -> HttpResponse {
     let (Ok(store), Ok(entropy)) = (node.store().await, node.entropy().await) else {
         return going_down();
     };
-    let Ok(reaping) = node.reaping().await else {
+    let (Ok(reaping), Ok(quarantine)) = (node.reaping().await, node.quarantine().await) else {
         return going_down();
     };
     let Ok(background) = node.background.status().await else {
@@ -178,6 +178,7 @@ async fn status(api: Api) -> HttpResponse {
             "epoch": ring.epoch,
             "hash": ring.hash().to_string(),
             "moving": ring.placements.iter().filter(|p| p.incoming.is_some()).count(),
+            "waiting_for": gainers_away(&api, ring),
             "staged": ring.affairs.staged.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "down": names(&ring.affairs.down),
             "under_replicated": owners < ring.replicas,
@@ -201,6 +202,7 @@ async fn status(api: Api) -> HttpResponse {
         },
         "anti_entropy": entropy,
         "reaping": reaping,
+        "quarantine": quarantine,
         "reads": api.node.reads(),
         "background": background,
         "log": {"level": LevelName(node.logs.level()).as_str(), "lost": node.logs.lost()},
@@ -208,13 +210,29 @@ async fn status(api: Api) -> HttpResponse {
     }))
 }
 
+/// The members that have something to pull and do not answer this node.
+fn gainers_away<'a>(api: &AdminApi, ring: &'a Ring) -> Vec<&'a str> {
+    let away = |id: &&NodeId| {
+        let health = api.node.health_of(id);
+        health.is_some_and(|health| !health.is_reachable())
+    };
+    let gainers = ring.gainers().into_iter().filter(away);
+    gainers.map(NodeId::as_str).collect()
+}
+
 /// A member, as this node knows it.
 pub(super) fn member(api: &AdminApi, ring: &Ring, member: &Member) -> Value {
     let health = api.node.health_of(&member.id);
+    let life = api.node.life();
+    let version = match life.programs.get(&member.id) {
+        Some(program) => program.as_ref().map(|program| program.version.as_str()),
+        None => health.is_none().then_some(env!("CARGO_PKG_VERSION")),
+    };
     let latency = health.as_ref().map(|health| health.latency().as_micros());
     json!({
         "name": member.id.as_str(),
         "state": api.node.state_of(ring, &member.id).to_string(),
+        "version": version,
         "zone": member.zone,
         "weight": member.weight,
         "client": member.addresses.client,

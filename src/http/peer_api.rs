@@ -228,7 +228,14 @@ fn refusal(node: &PeerHandle, request: &HttpRequest) -> Option<HttpResponse> {
         return Some(refuse(StatusCode::UNAUTHORIZED, message));
     }
     if header(PROTOCOL_HEADER) != Some(PROTOCOL) {
-        let message = format!("this node speaks version {PROTOCOL} of the peer protocol");
+        let (version, theirs) = (
+            env!("CARGO_PKG_VERSION"),
+            header(PROTOCOL_HEADER).unwrap_or("none"),
+        );
+        let message = format!(
+            "this node runs quorate {version}, which speaks version {PROTOCOL} of the peer \
+            protocol, and the caller version {theirs}: they cannot work together"
+        );
         return Some(refuse(StatusCode::UPGRADE_REQUIRED, &message));
     }
     match (header(CLUSTER_HEADER), node.cluster()) {

@@ -32,6 +32,7 @@ impl Node {
         let limits = Limits {
             in_flight: config.max_in_flight.get(),
             tombstone_grace: config.tombstone_grace,
+            quarantine: config.quarantine,
             hint_bytes: config.hint_bytes,
             ..Limits::default()
         };
@@ -116,6 +117,7 @@ impl Node {
             records: shared.records.clone(),
             entropy: self.entropy.clone(),
             reaper: self.reaper.clone(),
+            custodian: self.custodian.clone(),
             surveyor: self.surveyor.clone(),
             lifecycle: self.lifecycle.clone(),
             logs: shared.logs.clone(),

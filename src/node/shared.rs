@@ -13,6 +13,7 @@ use crate::actors::action_log::KeyNames;
 use crate::actors::admin_handle::AdminHandle;
 use crate::actors::anti_entropy::{AntiEntropy, EntropyParts, ROUND};
 use crate::actors::background::Background;
+use crate::actors::custodian::{self, Custodian, CustodianParts};
 use crate::actors::giver::Giver;
 use crate::actors::handle::Readiness;
 use crate::actors::handoff::{Handoff, HandoffParts};
@@ -165,6 +166,7 @@ impl Shared {
         &self,
         thread: &Arbiter,
         handoff: Addr<Handoff>,
+        custodian: Addr<Custodian>,
     ) -> Addr<Surveyor> {
         let shared = self.clone();
         Surveyor::start_in_arbiter(&thread.handle(), move |_| {
@@ -172,6 +174,7 @@ impl Shared {
                 view: shared.view,
                 link: Link::new(shared.proof),
                 handoff,
+                custodian,
                 store: shared.store,
                 background: shared.background,
             })
@@ -276,19 +279,43 @@ impl Shared {
         let shared = self.clone();
         Recovery::start_in_arbiter(&thread.handle(), move |_| {
             Recovery::new(RecoveryParts {
+                pulling: shared.pulling(),
                 view: shared.view,
-                pulling: Pulling {
-                    link: Link::new(shared.proof),
-                    records: shared.records,
-                    store: shared.store,
-                    background: shared.background,
-                },
                 ring_keeper: shared.ring_keeper,
                 quorums: shared.quorums,
                 pause: recovery::PAUSE,
                 log: named(&shared.log, "recovery"),
             })
         });
+    }
+
+    /// Pulls on the calling thread.
+    fn pulling(&self) -> Pulling {
+        Pulling {
+            link: Link::new(self.proof.clone()),
+            records: self.records.clone(),
+            store: self.store.clone(),
+            background: self.background.clone(),
+        }
+    }
+
+    pub(super) fn start_custodian(
+        &self,
+        thread: &Arbiter,
+        time: Duration,
+        past: custodian::Past,
+    ) -> Addr<Custodian> {
+        let shared = self.clone();
+        Custodian::start_in_arbiter(&thread.handle(), move |_| {
+            let parts = CustodianParts {
+                pulling: shared.pulling(),
+                view: shared.view,
+                ring_keeper: shared.ring_keeper,
+                time,
+                log: named(&shared.log, "custodian"),
+            };
+            Custodian::new(parts, past)
+        })
     }
 
     pub(super) fn tell_of_rings(&self, who: [Recipient<RingChanged>; 2]) {

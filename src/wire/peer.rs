@@ -18,8 +18,13 @@ use crate::dynamo::quorum::Fault;
 use crate::dynamo::ring::{MemberNumber, OwnerSet};
 use crate::dynamo::version::{Body, Context, Mint, Reason, RequestId, State, WriteKind};
 
-/// Version of the peer protocol; a node refuses peers of another one.
+/// Major version of the peer protocol; a node refuses peers of another one.
 pub const PROTOCOL: &str = "1";
+/// Minor version: what a node of a lower one says is understood, and what it does not know of a
+/// higher one it passes over. What it must know first is a capability.
+pub const PROTOCOL_MINOR: u32 = 1;
+/// Understands changes of members that give nothing to some, or begin in the middle of a move.
+pub const SPARES: &str = "spare";
 
 /// Many operations of one node for another.
 #[derive(Debug, Clone, PartialEq, Eq)]

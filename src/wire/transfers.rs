@@ -17,6 +17,8 @@ pub enum Step {
     Verified,
     /// The new owners serve reads.
     Flipped,
+    /// The owner to be does not answer.
+    Unknown,
 }
 
 /// One partition on its way to one node.
@@ -58,6 +60,16 @@ impl Transfer {
             waiting_for: None,
         }
     }
+
+    /// One of an owner to be that does not answer.
+    #[must_use]
+    pub fn unknown(partition: Partition, to: &NodeId) -> Self {
+        Self {
+            step: Step::Unknown,
+            waiting_for: Some(format!("{to} to answer")),
+            ..Self::of(partition, to)
+        }
+    }
 }
 
 /// How much a node holds, and how fast its transfers may go.
@@ -69,6 +81,20 @@ pub struct Burden {
     pub bytes: u64,
     /// Bytes per second that transfers may take now.
     pub rate_bytes_s: u64,
+    /// The copies that it keeps of what others own now.
+    #[serde(default)]
+    pub kept: OldCopies,
+}
+
+/// What a node keeps of partitions that others own now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OldCopies {
+    /// Partitions.
+    pub partitions: u64,
+    /// Keys with a value in them.
+    pub keys: u64,
+    /// Until the last of them may go.
+    pub seconds_left: u64,
 }
 
 /// How fast a node's transfers may go at most, until it ends.

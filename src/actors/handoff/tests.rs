@@ -346,3 +346,35 @@ async fn a_ring_that_moves_on_ends_the_transfers_without_a_word() {
     assert_eq!(told, None);
     assert!(d.view.load().verified.is_empty());
 }
+
+/// Deleted and forgotten by the owners while `d` kept an old copy.
+#[actix::test]
+async fn p7_an_old_copy_is_gone_before_anything_is_pulled() {
+    let (owners, d) = four().await;
+    let all: Vec<Key> = keys(moving(), true).take(3).collect();
+    let [deleted, kept, _] = all.as_slice() else {
+        panic!("three keys");
+    };
+    let old = FakeNode::new("d");
+    let moving_ring = d.view.load().ring.as_deref().cloned().unwrap();
+    let mut before = moving_ring.clone();
+    before.epoch = 3;
+    before.placements[moving().index()] = Placement {
+        owners: vec![crate::actors::ring_view::tests::id("d")],
+        incoming: None,
+    };
+    old.install(before.clone()).await;
+    for key in [deleted, kept] {
+        old.write(key, &state(&[1])).await;
+    }
+    before.epoch = 4;
+    before.placements[moving().index()] = moving_ring.placements[0].clone();
+    old.install(before).await;
+    owners[0].write(kept, &state(&[1, 2])).await;
+    owners[1].write(kept, &state(&[1, 2])).await;
+    old.install(moving_ring).await;
+    let mut done = bring(&old);
+    assert_eq!(end(&mut done).await, Some(5));
+    assert_eq!(old.state(kept), Some(state(&[1, 2])));
+    assert_eq!(old.state(deleted), None, "it came back");
+}

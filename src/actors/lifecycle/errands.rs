@@ -1,21 +1,25 @@
 //! What the lifecycle asks of other nodes: greetings, a ring, a promise to found a cluster. Each
 //! errand runs by itself and reports what came of it.
 
-use actix::AsyncContext;
-use actix::prelude::{ActorFutureExt, Context, WrapFuture};
+use actix::prelude::{ActorFutureExt, AsyncContext, Context, Handler, MessageResult, WrapFuture};
 use slog::{debug, warn};
 
-use super::{HELLO_TIME, Happened, Judged, Lifecycle, LifecycleParts};
+use super::{Greet, HELLO_TIME, Happened, Judged, Lifecycle, LifecycleParts};
 use crate::actors::link::LinkError;
-use crate::actors::ring_keeper::InstallRing;
+use crate::actors::ring_keeper::{Announced, InstallRing};
 use crate::actors::store_keeper::CountOn;
 use crate::dynamo::membership::lifecycle::{Event, FoundRefusal, Founding};
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::ring::{Member, Ring};
-use crate::wire::hello::{FoundReply, HelloCall, HelloReply};
+use crate::wire::hello::{FoundReply, HelloCall, HelloReply, Program};
 use crate::wire::ring::decode_ring;
 
 impl Lifecycle {
+    /// Notes what a node runs.
+    pub(super) fn runs(&mut self, node: &NodeId, program: Option<Program>) {
+        self.programs.insert(node.clone(), program);
+    }
+
     /// A start that is in doubt is judged as it is.
     pub(super) fn count_on_and_say_hello(&self, known: Vec<Member>, ctx: &mut Context<Self>) {
         if self.starts.is_doubtful() {
@@ -37,7 +41,11 @@ impl Lifecycle {
         addresses.dedup();
         addresses.retain(|address| **address != self.me.addresses.peer);
         let (hello, boot) = (self.life.hello(), self.starts.own());
-        let Ok(body) = rmp_serde::to_vec_named(&HelloCall { hello, boot }) else {
+        let Ok(body) = rmp_serde::to_vec_named(&HelloCall {
+            hello,
+            boot,
+            program: Some(Program::own()),
+        }) else {
             return;
         };
         for address in addresses {
@@ -48,12 +56,17 @@ impl Lifecycle {
                     .post(&address, "/peer/v1/hello", body, None, HELLO_TIME)
                     .await;
                 match understood::<HelloReply>(answer) {
-                    Ok(HelloReply::Hello { hello, rolled_back }) => {
+                    Ok(HelloReply::Hello {
+                        hello,
+                        rolled_back,
+                        program,
+                    }) => {
                         let by = hello.from.id.clone();
                         me.do_send(Judged {
                             by,
                             boot,
                             rolled_back,
+                            program,
                         });
                         me.do_send(Happened(Event::Heard(hello)));
                     }
@@ -111,6 +124,33 @@ impl Lifecycle {
                 answer,
             }));
         });
+    }
+}
+
+impl Handler<Greet> for Lifecycle {
+    type Result = MessageResult<Greet>;
+
+    fn handle(&mut self, Greet(call): Greet, ctx: &mut Context<Self>) -> Self::Result {
+        let HelloCall {
+            hello,
+            boot,
+            program,
+        } = call;
+        if let Err(refusal) = self.life.admit(&hello) {
+            return MessageResult(HelloReply::Refused(refusal));
+        }
+        self.runs(&hello.from.id, program);
+        let rolled_back = self
+            .starts
+            .note(hello.from.data_id, boot, &self.parts.store);
+        let (id, addresses) = (hello.from.id.clone(), hello.from.addresses.clone());
+        self.parts.ring_keeper.do_send(Announced { id, addresses });
+        self.happened(Event::Heard(Box::new(hello)), ctx);
+        MessageResult(HelloReply::Hello {
+            hello: Box::new(self.life.hello()),
+            rolled_back,
+            program: Some(Program::own()),
+        })
     }
 }
 

@@ -52,8 +52,9 @@ impl Handler<AnswerReap> for Reaper {
 }
 
 impl ReaperParts {
-    /// Of these partitions those of which this node has values without owning them, left from before
-    /// a move; one that is not counted yet may have some. A delete that is left does no harm.
+    /// Of these partitions those of which this node has values that may get into use while it does not
+    /// share them with the others; one that is not counted yet may have some. A delete that is left
+    /// does no harm, and what is left of an earlier ownership is never used again.
     pub(super) async fn leftovers(
         &self,
         view: &View,
@@ -63,7 +64,8 @@ impl ReaperParts {
         let of = |partition: &Partition| values.get(partition.index()).copied().flatten();
         let left = partitions
             .iter()
-            .filter(|p| !view.shares(**p, &view.me) && of(p) != Some(0));
+            .filter(|p| !view.shares(**p, &view.me) && !view.leftovers.contains(**p))
+            .filter(|p| of(p) != Some(0));
         Ok(left.copied().collect())
     }
 

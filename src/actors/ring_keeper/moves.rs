@@ -126,6 +126,9 @@ impl Handler<Verified> for RingKeeper {
                 current: view.epoch(),
             }));
         }
+        if view.stale.contains(verified.partition) {
+            return ready(Err(KeeperError::NotStored));
+        }
         view.verified.insert(verified.partition);
         self.publish_stored(view, ())
     }

@@ -168,9 +168,23 @@ impl Handler<BeginRecovery> for RingKeeper {
         };
         view.recovering = owned(&view, &ring);
         view.tainted = view.recovering;
+        view.stale = ring.gains(&view.me).collect();
+        view.verified = PartitionSet::default();
         warn!(self.log, "the store has gone back in time; its partitions are pulled anew";
             "event.action" => "recovery-begun", "quorate.partitions" => view.recovering.len());
-        self.publish_noted(view)
+        let stale = self.store_stale(&view);
+        let moves = self.store_moves(ring.move_epoch(), &view.flipped, &view.verified);
+        let noted = self.store_note(&view.recovering, &view.tainted);
+        let storing = async move {
+            stale.await?;
+            moves.await?;
+            noted.await
+        };
+        let stored = storing.into_actor(self);
+        respond(
+            stored
+                .map(move |stored, act: &mut Self, _| stored.map(|()| act.publisher.publish(view))),
+        )
     }
 }
 

@@ -66,8 +66,19 @@ pub(in crate::cli) struct Commit {
     /// The epoch of the plan that was shown; without it, the plan is shown now
     #[arg(long)]
     pub(super) epoch: Option<u64>,
+    /// Members that get nothing by it, as the plan showed, or `none`; if this is not given, those
+    /// that do not answer now
+    #[arg(long, value_name = "NODE,…", value_delimiter = ',')]
+    without: Option<Vec<String>>,
     #[command(flatten)]
     pub(super) common: Common,
+}
+
+impl Commit {
+    pub(super) fn without(&self) -> Option<Vec<&str>> {
+        let given = self.without.as_ref()?.iter().map(String::as_str);
+        Some(given.filter(|node| *node != "none").collect())
+    }
 }
 
 /// `revert`.

@@ -1,5 +1,7 @@
 //! Plans and transfers for people.
 
+use std::io::Write;
+
 use serde_json::Value;
 
 use crate::cli::failure::Failure;
@@ -76,6 +78,22 @@ pub(super) fn plan(plan: &Value, streams: &mut Streams<'_>) -> Result<(), Failur
         bytes(total),
         seconds.max(1)
     )?;
+    remarks(plan, out)?;
+    let spared: Vec<String> = list(plan, "spared").iter().map(|n| cell(Some(n))).collect();
+    let without = if spared.is_empty() {
+        String::new()
+    } else {
+        format!(" --without {}", spared.join(","))
+    };
+    writeln!(
+        streams.chatter,
+        "to make it so: quorate cluster commit --epoch {epoch}{without}"
+    )?;
+    Ok(())
+}
+
+/// What an operator should know before the plan is committed.
+fn remarks(plan: &Value, out: &mut dyn Write) -> Result<(), Failure> {
     for (field, text) in [
         ("zones_violated", "with fewer zones than there could be"),
         (
@@ -94,18 +112,24 @@ pub(super) fn plan(plan: &Value, streams: &mut Streams<'_>) -> Result<(), Failur
             )?;
         }
     }
-    let silent = list(plan, "silent");
-    if !silent.is_empty() {
-        writeln!(
-            out,
-            "these did not answer, so the figures leave them out: {}",
-            joined(silent)
-        )?;
+    let told = [
+        (
+            "silent",
+            "these did not answer, so the figures leave them out",
+        ),
+        ("spared", "these do not answer and get nothing"),
+        (
+            "waits_for",
+            "these do not answer and yet get partitions, for the others are too few; the change \
+            waits for them",
+        ),
+    ];
+    for (field, text) in told {
+        let nodes = list(plan, field);
+        if !nodes.is_empty() {
+            writeln!(out, "{text}: {}", joined(nodes))?;
+        }
     }
-    writeln!(
-        streams.chatter,
-        "to make it so: quorate cluster commit --epoch {epoch}"
-    )?;
     Ok(())
 }
 
@@ -149,7 +173,7 @@ pub(super) fn transfers(shown: &Value, streams: &mut Streams<'_>) -> Result<(), 
     let (all, out) = (list(shown, "transfers"), &mut *streams.data);
     if number(shown, "moving") == 0 {
         writeln!(out, "epoch {}: nothing is moving", number(shown, "epoch"))?;
-        return Ok(());
+        return kept(shown, out);
     }
     let row = |t: &Value| {
         vec![
@@ -178,6 +202,20 @@ pub(super) fn transfers(shown: &Value, streams: &mut Streams<'_>) -> Result<(), 
     if !silent.is_empty() {
         writeln!(out, "no answer from {}", joined(silent))?;
     }
+    kept(shown, out)
+}
+
+/// What is left with nodes that own it no more.
+fn kept(shown: &Value, out: &mut dyn Write) -> Result<(), Failure> {
+    for kept in list(shown, "kept") {
+        let (left, seconds) = (number(kept, "partitions"), number(kept, "seconds_left"));
+        writeln!(
+            out,
+            "{} keeps an old copy of {left} partitions ({} keys) for {seconds} s more",
+            cell(kept.get("node")),
+            number(kept, "keys"),
+        )?;
+    }
     Ok(())
 }
 
@@ -191,22 +229,33 @@ pub(super) fn progress(shown: &Value) -> String {
         .filter(|t| is_at(t, "pulling"))
         .map(|t| number(t, "rate_bytes_s"))
         .sum();
-    let waiting = all
-        .iter()
-        .find_map(|t| t.get("waiting_for").and_then(Value::as_str));
-    let waits = waiting.map_or_else(String::new, |what| format!(", waiting for: {what}"));
-    let silent = list(shown, "silent");
-    let silent = if silent.is_empty() {
+    let unknown = all.iter().filter(|t| is_at(t, "unknown")).count();
+    let unknown = if unknown == 0 {
         String::new()
     } else {
-        format!(", no answer from {}", joined(silent))
+        format!(", {unknown} unknown")
+    };
+    let reasons = all
+        .iter()
+        .filter_map(|t| t.get("waiting_for").and_then(Value::as_str));
+    let reasons: std::collections::BTreeSet<&str> = reasons.collect();
+    let waits = if reasons.is_empty() && done == all.len() {
+        ", waiting for: the members to agree on the end".to_owned()
+    } else if reasons.is_empty() {
+        String::new()
+    } else {
+        let some: Vec<&str> = reasons.iter().copied().take(REASONS).collect();
+        format!(", waiting for: {}", some.join("; "))
     };
     format!(
-        "{done} of {} transfers done, {}/s{waits}{silent}",
+        "{done} of {} transfers done{unknown}, {}/s{waits}",
         all.len(),
         bytes(rate)
     )
 }
+
+/// Reasons told in one line.
+const REASONS: usize = 3;
 
 #[cfg(test)]
 mod tests {
@@ -243,6 +292,7 @@ mod tests {
     fn a_plan_tells_loads_and_losses_and_how_to_go_on() {
         let shown = json!({
             "epoch": 4, "staged": ["forget n2"], "moving": 3, "seconds": 0, "lost": [9],
+            "spared": ["n5", "n6"], "waits_for": ["n7"],
             "nodes": [{"node": "n1", "before": 5, "after": 8, "gains": 3, "keys": 12, "bytes": 2048}],
         });
         let text = told(|streams| plan(&shown, streams));
@@ -251,7 +301,9 @@ mod tests {
             "n1    5           8      3      12    2.0 KiB",
             "3 partitions move, about 2.0 KiB in about 1 s",
             "1 partitions that nobody else holds: LOST: 9",
-            "quorate cluster commit --epoch 4",
+            "these do not answer and get nothing: n5, n6",
+            "the others are too few; the change waits for them: n7",
+            "quorate cluster commit --epoch 4 --without n5,n6",
         ] {
             assert!(text.contains(part), "no {part:?} in {text}");
         }
@@ -272,9 +324,22 @@ mod tests {
             text.contains("n1    n5  pulling  3/9      2.0 KiB/s  n4 to answer"),
             "{text}"
         );
-        let line = "0 of 1 transfers done, 2.0 KiB/s, waiting for: n4 to answer, no answer from n4";
+        let line = "0 of 1 transfers done, 2.0 KiB/s, waiting for: n4 to answer";
         assert_eq!(progress(&shown), line);
+        let dead = json!({"partition": 8, "step": "unknown", "waiting_for": "n5 to answer"});
+        let done = json!({"partition": 7, "step": "flipped"});
+        let line = "1 of 2 transfers done, 1 unknown, 0 B/s, waiting for: n5 to answer";
+        assert_eq!(progress(&json!({"transfers": [done, dead]})), line);
+        let line = "1 of 1 transfers done, 0 B/s, waiting for: the members to agree on the end";
+        assert_eq!(progress(&json!({"transfers": [done]})), line);
         let rest = told(|streams| transfers(&json!({"epoch": 6, "moving": 0}), streams));
         assert_eq!(rest, "epoch 6: nothing is moving\n");
+        let kept = json!({"node": "n2", "partitions": 9, "keys": 120, "seconds_left": 60});
+        let shown = json!({"epoch": 6, "moving": 0, "kept": [kept]});
+        let text = told(|streams| transfers(&shown, streams));
+        assert!(
+            text.ends_with("\nn2 keeps an old copy of 9 partitions (120 keys) for 60 s more\n"),
+            "{text}"
+        );
     }
 }

@@ -1,6 +1,8 @@
 //! What a ring says beside who owns what: what is staged, what a move came from and leads to, who
 //! is steered round, and who has been a member.
 
+use std::collections::BTreeSet;
+
 use super::{Departure, Member, MemberChange, Ring};
 use crate::dynamo::node_id::NodeId;
 
@@ -81,6 +83,31 @@ impl Ring {
         departed
             .rev()
             .find(|gone| gone.id == *id && gone.data_id == data_id)
+    }
+
+    /// Of what is staged all that can be committed now. While partitions move, that is whatever
+    /// takes out members that are gone.
+    #[must_use]
+    pub fn committable(&self) -> Vec<MemberChange> {
+        let staged = &self.affairs.staged;
+        let interrupts = staged.iter().filter(|change| change.interrupts());
+        let interrupts: Vec<MemberChange> = interrupts.cloned().collect();
+        if self.is_moving() && !interrupts.is_empty() {
+            return interrupts;
+        }
+        staged.clone()
+    }
+
+    /// The members that have something to pull in the move under way.
+    #[must_use]
+    pub fn gainers(&self) -> BTreeSet<&NodeId> {
+        let incoming = self.placements.iter();
+        let gained =
+            incoming.flat_map(|row| row.incoming.iter().flatten().map(move |id| (row, id)));
+        gained
+            .filter(|(row, id)| row.is_gained_by(id))
+            .map(|(_, id)| id)
+            .collect()
     }
 
     /// Whether requests are steered round the member by an operator's will.

@@ -21,19 +21,39 @@ use crate::dynamo::node_id::NodeId;
 /// The owners of every partition: `n` of the members each, who must be at least as many.
 ///
 /// `before` has the owners until now, [`PARTITIONS`] rows, or none if there are none. Owners that
-/// stay keep their order and first places are spread.
-pub(super) fn rebalance(members: &[Member], before: &[Vec<NodeId>], n: usize) -> Vec<Vec<NodeId>> {
+/// stay keep their order and first places are spread. Who is spared gains nothing, unless the others
+/// are too few.
+pub(super) fn rebalance(
+    members: &[Member],
+    before: &[Vec<NodeId>],
+    n: usize,
+    spared: &[NodeId],
+) -> Vec<Vec<NodeId>> {
     let number = |id: &NodeId| members.iter().position(|m| m.id == *id);
     let mut rows: Vec<Vec<usize>> = before
         .iter()
         .map(|row| row.iter().filter_map(number).collect())
         .collect();
     rows.resize(usize::from(PARTITIONS), Vec::new());
-    let mut table = Table::new(members, rows, n);
-    table.settle();
+    let spared: Vec<bool> = members.iter().map(|m| spared.contains(&m.id)).collect();
+    let table = settled(members, rows, n, &spared);
     let name = |i: usize| members[i].id.clone();
     let named = |row: Vec<usize>| row.into_iter().map(name).collect();
     table.rows.into_iter().map(named).collect()
+}
+
+/// Sparing may leave a row without enough owners; then nobody is spared.
+fn settled(members: &[Member], rows: Vec<Vec<usize>>, n: usize, spared: &[bool]) -> Table {
+    if spared.contains(&true) {
+        let mut table = Table::new(members, rows.clone(), n, spared);
+        table.settle();
+        if table.rows.iter().all(|row| row.len() == n) {
+            return table;
+        }
+    }
+    let mut table = Table::new(members, rows, n, &vec![false; members.len()]);
+    table.settle();
+    table
 }
 
 struct Table {
@@ -69,12 +89,12 @@ struct Way {
 type HandOvers = Vec<Vec<Option<HandOver>>>;
 
 impl Table {
-    fn new(members: &[Member], rows: Vec<Vec<usize>>, n: usize) -> Self {
+    fn new(members: &[Member], rows: Vec<Vec<usize>>, n: usize, spared: &[bool]) -> Self {
         let mut load = vec![0; members.len()];
         rows.iter().flatten().for_each(|&m| load[m] += 1);
         let mut table = Self {
             n,
-            quotas: quotas(members, n, &load),
+            quotas: quotas(members, n, &load, spared),
             before: rows.clone(),
             rows,
             load,
@@ -199,7 +219,8 @@ impl Table {
     /// Whether the member may own the partition, in the place of `instead` or beside all.
     fn fits(&self, row: usize, instead: Option<usize>, member: usize) -> bool {
         let zones = &self.quotas.zone_of;
-        if self.rows[row].contains(&member) {
+        let is_new = !self.before[row].contains(&member);
+        if self.rows[row].contains(&member) || is_new && self.quotas.spared[member] {
             return false;
         }
         let without = instead.map(|m| zones[m]);

@@ -69,6 +69,9 @@ pub enum MemberChange {
         /// The new one.
         zone: String,
     },
+    /// A member that may be gone gets nothing by the changes beside this one, where others can
+    /// take it. By itself it changes nothing.
+    Spare(NodeId),
 }
 
 impl MemberChange {
@@ -80,7 +83,8 @@ impl MemberChange {
             Self::Leave(node)
             | Self::Forget(node)
             | Self::Weight { node, .. }
-            | Self::Zone { node, .. } => node,
+            | Self::Zone { node, .. }
+            | Self::Spare(node) => node,
         }
     }
 
@@ -90,6 +94,24 @@ impl MemberChange {
         self.node() == node || matches!(self, Self::Replace { old, .. } if old == node)
     }
 
+    /// Whether the node is no member any more once it is made.
+    #[must_use]
+    pub fn takes_out(&self, node: &NodeId) -> bool {
+        match self {
+            Self::Leave(goes) | Self::Forget(goes) | Self::Replace { old: goes, .. } => {
+                goes == node
+            }
+            Self::Join(_) | Self::Weight { .. } | Self::Zone { .. } | Self::Spare(_) => false,
+        }
+    }
+
+    /// Whether it may be committed while partitions move, because what moves may be waiting for the
+    /// very member that it takes out.
+    #[must_use]
+    pub fn interrupts(&self) -> bool {
+        matches!(self, Self::Forget(_) | Self::Replace { .. })
+    }
+
     /// Whether the two cannot both be staged: the later one stands for the earlier one. A weight
     /// and a zone go together, and so do they with a join.
     pub(super) fn supersedes(&self, earlier: &Self) -> bool {
@@ -97,6 +119,7 @@ impl MemberChange {
             Self::Join(_) | Self::Leave(_) | Self::Replace { .. } | Self::Forget(_) => 0,
             Self::Weight { .. } => 1,
             Self::Zone { .. } => 2,
+            Self::Spare(_) => 3,
         };
         kind(self) == kind(earlier)
             && (earlier.concerns(self.node())
@@ -113,6 +136,7 @@ impl std::fmt::Display for MemberChange {
             Self::Forget(node) => write!(f, "forget {node}"),
             Self::Weight { node, weight } => write!(f, "weight {node} {weight}"),
             Self::Zone { node, zone } => write!(f, "zone {node} {zone}"),
+            Self::Spare(node) => write!(f, "spare {node}"),
         }
     }
 }

@@ -115,6 +115,10 @@ impl Feed {
                 self.text(node.as_str());
                 self.text(zone);
             }
+            MemberChange::Spare(node) => {
+                self.number(6);
+                self.text(node.as_str());
+            }
         }
     }
 

@@ -44,7 +44,7 @@ fn found(cluster: ClusterId, replicas: usize, founders: &[Member]) -> Result<Rin
     if members.is_empty() {
         return Err(PlanError::NoMembers);
     }
-    let rows = rebalance(&members, &[], owners_each(replicas, &members));
+    let rows = rebalance(&members, &[], owners_each(replicas, &members), &[]);
     let placed = |owners| Placement {
         owners,
         incoming: None,
@@ -59,71 +59,85 @@ fn found(cluster: ClusterId, replicas: usize, founders: &[Member]) -> Result<Rin
     })
 }
 
-/// Whoever is replaced hands its rows to exactly one; all other changes share out anew.
+/// Whoever is replaced hands its rows to exactly one; all other changes share out anew. In the
+/// middle of a move only members that are gone can be taken out, and it begins anew without them.
 fn commit(ring: &Ring, changes: &[MemberChange]) -> Result<Ring, PlanError> {
     let roster = Roster::after(ring, changes)?;
-    if ring.is_moving() {
+    let goes_on = |c: &MemberChange| c.interrupts() || matches!(c, MemberChange::Spare(_));
+    if ring.is_moving() && !changes.iter().all(goes_on) {
         return Err(PlanError::StillMoving);
     }
-    let left = |row: &Placement| -> Vec<NodeId> {
-        let stays = |id: &&NodeId| !roster.forgotten.contains(id);
-        row.owners.iter().filter(stays).cloned().collect()
-    };
-    let before: Vec<Vec<NodeId>> = ring.placements.iter().map(left).collect();
-    let handed_on: Vec<Vec<NodeId>> = before.iter().map(|row| roster.hand_on(row)).collect();
+    let n = owners_each(ring.replicas, &roster.staying);
+    let before: Vec<Vec<NodeId>> = (ring.placements.iter())
+        .map(|row| roster.left_of(&row.owners))
+        .collect();
+    let aims = ring.placements.iter().map(|row| aim(row, &roster, n));
+    let handed_on: Vec<Vec<NodeId>> = aims.map(|row| roster.hand_on(&row)).collect();
     let after = if roster.only_replaces {
         handed_on
     } else {
-        let n = owners_each(ring.replicas, &roster.staying);
-        rebalance(&roster.staying, &handed_on, n)
+        rebalance(&roster.staying, &handed_on, n, &roster.spared)
     };
     let mut next = next(ring);
     next.placements = before.into_iter().zip(after).map(placed).collect();
     depart(&mut next, ring, &roster.forgotten, Departure::Forgotten);
-    let moving = next.is_moving();
+    let joined = roster.joined();
     next.affairs
         .staged
-        .retain(|staged| !changes.contains(staged));
-    let (joined, forgot) = (roster.joined(), !roster.forgotten.is_empty());
-    next.affairs
-        .staged
-        .retain(|staged| !joined.contains(&staged.node()));
-    next.members = if moving {
-        roster.members()
-    } else {
-        roster.staying
-    };
-    if moving {
-        let stays = |m: &&Member| !roster.forgotten.contains(&m.id);
-        next.affairs.under_way = Some(UnderWay {
-            since: next.epoch,
-            before: ring.members.iter().filter(stays).cloned().collect(),
-            leaving: roster.leaving,
-            forgot,
-        });
-    } else {
-        for (id, how) in roster.leaving {
-            depart(&mut next, ring, &[id], how);
-        }
-    }
+        .retain(|staged| !changes.contains(staged) && !joined.contains(&staged.node()));
+    begin(&mut next, ring, roster);
     settle(&mut next);
     Ok(next)
 }
 
-/// A row whose owners are the same keeps still; one that has lost all of its owners has nothing
+/// The owners that a row has, or is on its way to. Whoever still holds it takes the place of one
+/// that is forgotten, or is spared and has yet to pull it.
+fn aim(row: &Placement, roster: &Roster, n: usize) -> Vec<NodeId> {
+    let Some(incoming) = &row.incoming else {
+        return roster.left_of(&row.owners);
+    };
+    let mut aim = roster.left_of(incoming);
+    aim.retain(|id| row.owners.contains(id) || !roster.spared.contains(id));
+    let stays = |id: &&NodeId| roster.staying.iter().any(|m| m.id == **id);
+    for holder in row.owners.iter().filter(stays) {
+        if aim.len() < n && aim.len() < incoming.len() && !aim.contains(holder) {
+            aim.push(holder.clone());
+        }
+    }
+    aim
+}
+
+/// Makes the members those of the move that begins, or of the rest if nothing moves.
+fn begin(next: &mut Ring, ring: &Ring, roster: Roster) {
+    let earlier = next.affairs.under_way.take();
+    if !next.is_moving() {
+        next.members.clone_from(&roster.staying);
+        for (id, how) in roster.leaving {
+            depart(next, ring, &[id], how);
+        }
+        return;
+    }
+    next.members = roster.members();
+    let before = earlier.as_ref().map_or(&ring.members, |c| &c.before);
+    let stays = |m: &&Member| !roster.forgotten.contains(&m.id);
+    next.affairs.under_way = Some(UnderWay {
+        since: next.epoch,
+        before: before.iter().filter(stays).cloned().collect(),
+        forgot: !roster.forgotten.is_empty() || earlier.is_some_and(|c| c.forgot),
+        leaving: roster.leaving,
+    });
+}
+
+/// A row whose owners are the same keeps still, and their order; one that has lost all of its owners has nothing
 /// to pull from any more.
 fn placed((owners, after): (Vec<NodeId>, Vec<NodeId>)) -> Placement {
     let same = owners.len() == after.len() && owners.iter().all(|id| after.contains(id));
-    if owners.is_empty() || same {
-        return Placement {
-            owners: after,
-            incoming: None,
-        };
-    }
-    Placement {
-        owners,
-        incoming: Some(after),
-    }
+    let (owners, incoming) = match (owners.is_empty(), same) {
+        (true, _) => (after, None),
+        (false, true) => (owners, None),
+        (false, false) => (owners, Some(after)),
+    };
+    Placement { owners, incoming }
 }
 
 /// Nothing moves by it, so it may come while partitions do.

@@ -14,6 +14,8 @@ pub(super) struct Quotas {
     pub(super) doubles: usize,
     /// Partitions of each member; they add up to all replicas of all partitions.
     pub(super) of: Vec<usize>,
+    /// Who gains no partition: nobody, if the others could not take all.
+    pub(super) spared: Vec<bool>,
 }
 
 /// A share before rounding.
@@ -30,27 +32,48 @@ struct Bounds {
 }
 
 /// The quotas of these members at `n` owners a partition. Whoever holds more now, as `have` tells,
-/// is rounded up before others, so that rounding moves nothing.
-pub(super) fn quotas(members: &[Member], n: usize, have: &[usize]) -> Quotas {
+/// is rounded up before others, so that rounding moves nothing. Who is spared is to own no more
+/// than now.
+pub(super) fn quotas(members: &[Member], n: usize, have: &[usize], spared: &[bool]) -> Quotas {
     let names: std::collections::BTreeSet<&str> = members.iter().map(|m| m.zone.as_str()).collect();
     let number = |zone: &str| names.iter().take_while(|name| **name < zone).count();
     let zone_of: Vec<usize> = members.iter().map(|m| number(&m.zone)).collect();
     let doubles = n.saturating_sub(names.len());
-    let bounds: Vec<Bounds> = (0..names.len())
-        .map(|z| {
-            let size = zone_of.iter().filter(|of| **of == z).count();
+    let of_zones = |caps: &[Bounds]| -> Vec<Bounds> {
+        let zone = |z: usize| {
+            let there = zone_of.iter().zip(caps).filter(move |(of, _)| **of == z);
+            let size = there.clone().count();
+            let room: i128 = there.map(|(_, cap)| cap.high).sum();
             Bounds {
                 low: i128::from(names.len() <= n) * rows(1),
-                high: rows(size.min(1 + doubles)),
+                high: rows(size.min(1 + doubles)).min(room),
             }
-        })
-        .collect();
-    let shares = shares(members, n, &zone_of, &bounds);
-    let of = round(&shares, n, &zone_of, &bounds, have);
+        };
+        (0..names.len()).map(zone).collect()
+    };
+    let cap = |(i, is_spared): (usize, &bool)| {
+        let held = have.get(i).and_then(|held| i128::try_from(*held).ok());
+        Bounds {
+            low: 0,
+            high: held.filter(|_| *is_spared).unwrap_or(rows(1)),
+        }
+    };
+    let mut caps: Vec<Bounds> = spared.iter().enumerate().map(cap).collect();
+    let mut zones = of_zones(&caps);
+    let mut spared = spared.to_vec();
+    let room: i128 = zones.iter().map(|zone| zone.high).sum();
+    if room < rows(n) || zones.iter().any(|zone| zone.low > zone.high) {
+        spared.fill(false);
+        caps = spared.iter().enumerate().map(cap).collect();
+        zones = of_zones(&caps);
+    }
+    let shares = shares(members, n, &zone_of, (&zones, &caps));
+    let of = round(&shares, n, &zone_of, &zones, have);
     Quotas {
         zone_of,
         doubles,
         of,
+        spared,
     }
 }
 
@@ -60,17 +83,18 @@ fn rows(times: usize) -> i128 {
 }
 
 /// First by weight alone, then by zone, then by weight within the zone.
-fn shares(members: &[Member], n: usize, zone_of: &[usize], zones: &[Bounds]) -> Vec<Share> {
-    let whole = Bounds {
-        low: 0,
-        high: rows(1),
-    };
+fn shares(
+    members: &[Member],
+    n: usize,
+    zone_of: &[usize],
+    (zones, caps): (&[Bounds], &[Bounds]),
+) -> Vec<Share> {
     let total = Share {
         num: rows(n),
         den: 1,
     };
     let weights: Vec<i128> = members.iter().map(|m| m.weight.max(1).into()).collect();
-    let plain = share_out(&weights, total, &vec![whole; members.len()]);
+    let plain = share_out(&weights, total, caps);
     let den = plain.iter().map(|s| s.den).max().unwrap_or(1);
     let weights: Vec<i128> = plain.iter().map(|s| s.num * (den / s.den)).collect();
 
@@ -85,8 +109,9 @@ fn shares(members: &[Member], n: usize, zone_of: &[usize], zones: &[Bounds]) -> 
         .enumerate()
         .map(|(z, &share)| {
             let weights: Vec<i128> = in_zone(z).collect();
-            let bounds = vec![whole; weights.len()];
-            share_out(&weights, share, &bounds).into_iter()
+            let there = zone_of.iter().zip(caps).filter(|(of, _)| **of == z);
+            let caps: Vec<Bounds> = there.map(|(_, cap)| *cap).collect();
+            share_out(&weights, share, &caps).into_iter()
         })
         .collect();
     let next = |z: &usize| within.get_mut(*z).and_then(Iterator::next);
@@ -112,9 +137,10 @@ fn share_out(weights: &[i128], total: Share, bounds: &[Bounds]) -> Vec<Share> {
         if beyond.iter().all(|b| *b == 0) {
             let share = |(s, w): (&Option<i128>, &i128)| match *s {
                 Some(num) => Share { num, den: 1 },
+                // Without any weight there is nothing to share out.
                 None => Share {
                     num: w * left,
-                    den: unit,
+                    den: unit.max(1),
                 },
             };
             return settled.iter().zip(weights).map(share).collect();

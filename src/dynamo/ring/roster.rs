@@ -12,6 +12,8 @@ pub(super) struct Roster {
     pub(super) leaving: Vec<(NodeId, Departure)>,
     /// Members that are gone and can hand over nothing.
     pub(super) forgotten: Vec<NodeId>,
+    /// Members that get nothing where others can take it.
+    pub(super) spared: Vec<NodeId>,
     /// Whether nobody's share changes but that of whoever is replaced.
     pub(super) only_replaces: bool,
     /// The members before that leave, as they are.
@@ -23,19 +25,23 @@ pub(super) struct Roster {
 impl Roster {
     /// Makes the changes in their order.
     pub(super) fn after(ring: &Ring, changes: &[MemberChange]) -> Result<Self, PlanError> {
+        let leavers = ring.members.iter().filter(|m| ring.is_leaving(&m.id));
+        let under_way = ring.affairs.under_way.iter();
         let mut roster = Self {
             staying: ring.voters().cloned().collect(),
-            leaving: Vec::new(),
+            leaving: under_way.flat_map(|c| c.leaving.clone()).collect(),
             forgotten: Vec::new(),
+            spared: ring.affairs.down.clone(),
             only_replaces: true,
-            leavers: Vec::new(),
+            leavers: leavers.cloned().collect(),
             handed_on: Vec::new(),
             joined: Vec::new(),
         };
         for change in changes {
             roster.make(ring, change)?;
         }
-        match (changes.is_empty(), roster.staying.is_empty()) {
+        let spares = |change: &MemberChange| matches!(change, MemberChange::Spare(_));
+        match (changes.iter().all(spares), roster.staying.is_empty()) {
             (true, _) => Err(PlanError::NothingToChange),
             (false, true) => Err(PlanError::NobodyLeft),
             (false, false) => Ok(roster),
@@ -54,6 +60,12 @@ impl Roster {
         self.joined.iter().collect()
     }
 
+    /// A row without whoever is forgotten.
+    pub(super) fn left_of(&self, row: &[NodeId]) -> Vec<NodeId> {
+        let stays = |id: &&NodeId| !self.forgotten.contains(id);
+        row.iter().filter(stays).cloned().collect()
+    }
+
     /// A row with whoever is replaced replaced.
     pub(super) fn hand_on(&self, row: &[NodeId]) -> Vec<NodeId> {
         let heir = |id: &NodeId| {
@@ -64,7 +76,10 @@ impl Roster {
     }
 
     fn make(&mut self, ring: &Ring, change: &MemberChange) -> Result<(), PlanError> {
-        self.only_replaces &= matches!(change, MemberChange::Replace { .. });
+        self.only_replaces &= matches!(
+            change,
+            MemberChange::Replace { .. } | MemberChange::Spare(_)
+        );
         match change {
             MemberChange::Join(member) => self.join(ring, member),
             MemberChange::Leave(node) => self.leave(ring, node, Departure::Left),
@@ -73,9 +88,12 @@ impl Roster {
                 self.handed_on.push((old.clone(), new.id.clone()));
                 self.leave(ring, old, Departure::Replaced)
             }
-            MemberChange::Forget(node) => {
-                self.take_out(ring, node)?;
-                self.forgotten.push(node.clone());
+            MemberChange::Forget(node) => self.forget(ring, node),
+            MemberChange::Spare(node) => {
+                let known = ring
+                    .member(node)
+                    .ok_or(PlanError::NotMember(node.clone()))?;
+                self.spared.push(known.id.clone());
                 Ok(())
             }
             MemberChange::Weight { node, weight } => {
@@ -107,6 +125,18 @@ impl Roster {
         let leaver = self.take_out(ring, node)?;
         self.leavers.push(leaver);
         self.leaving.push((node.clone(), how));
+        Ok(())
+    }
+
+    /// One that was on its way out before, and has died, needs no taking out.
+    fn forget(&mut self, ring: &Ring, node: &NodeId) -> Result<(), PlanError> {
+        if ring.is_leaving(node) && !self.forgotten.contains(node) {
+            self.leaving.retain(|(leaver, _)| leaver != node);
+            self.leavers.retain(|leaver| leaver.id != *node);
+        } else {
+            self.take_out(ring, node)?;
+        }
+        self.forgotten.push(node.clone());
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! The laws of `plan`: loads, distinct owners and zones, little movement, one result everywhere.
 
 mod changes;
+mod gone;
 mod recover;
 
 use std::collections::BTreeSet;
@@ -148,7 +149,7 @@ fn check(ring: &Ring) -> Result<(), TestCaseError> {
 /// The ring with these members instead.
 fn rebalanced(ring: &Ring, members: Vec<Member>) -> Ring {
     let rows: Vec<Vec<NodeId>> = ring.placements.iter().map(|p| p.owners.clone()).collect();
-    let rows = rebalance(&members, &rows, ring.replicas.min(members.len()));
+    let rows = rebalance(&members, &rows, ring.replicas.min(members.len()), &[]);
     let mut next = ring.clone();
     next.members = members;
     for (row, new) in next.placements.iter_mut().zip(rows) {

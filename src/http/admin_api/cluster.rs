@@ -2,16 +2,19 @@
 //! one epoch.
 
 mod plan;
+#[cfg(test)]
+mod tests;
 
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse, web};
+use futures_util::future::join;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::{Api, going_down, json_body, line, only};
 use crate::actors::handle::Readiness;
-use crate::actors::surveyor::{AllTransfers, LimitAll};
+use crate::actors::surveyor::{AllBurdens, AllTransfers, LimitAll, every_transfer};
 use crate::dynamo::membership::promise::Loss;
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::ring::{Change, MemberChange, Outline, PlanError, Ring, plan as planned};
@@ -118,7 +121,8 @@ impl Wanted {
                     MemberChange::Leave(_)
                     | MemberChange::Forget(_)
                     | MemberChange::Weight { .. }
-                    | MemberChange::Zone { .. } => None,
+                    | MemberChange::Zone { .. }
+                    | MemberChange::Spare(_) => None,
                 });
                 if let Some(member) = ring.member(&name) {
                     return Err(ApiError::ChangeRefused(PlanError::AlreadyMember(
@@ -149,6 +153,8 @@ struct Reverting {
 #[serde(deny_unknown_fields)]
 struct Committing {
     epoch: u64,
+    #[serde(default)]
+    without: Option<Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -184,7 +190,7 @@ async fn commit(
     payload: Payload,
     api: Api,
 ) -> Result<HttpResponse, ApiError> {
-    let Committing { epoch } = read(&request, payload, &api).await?;
+    let Committing { epoch, without } = read(&request, payload, &api).await?;
     let ring = ring_of(&api)?;
     let since = ring.affairs.under_way.as_ref().map(|change| change.since);
     if since == Some(epoch + 1) {
@@ -193,8 +199,13 @@ async fn commit(
     if ring.epoch != epoch {
         return Err(ApiError::RingChanged(ring.epoch));
     }
-    let staged = ring.affairs.staged.clone();
-    propose(&api, &ring, Change::Commit(staged)).await?;
+    let mut changes = ring.committable();
+    let spared = match without {
+        Some(without) => without.iter().map(|n| id(n)).collect::<Result<_, _>>()?,
+        None => plan::spared(&api, &ring, &changes),
+    };
+    changes.extend(spared.into_iter().map(MemberChange::Spare));
+    propose(&api, &ring, Change::Commit(changes)).await?;
     Ok(made(&*ring_of(&api)?, true))
 }
 
@@ -243,23 +254,32 @@ async fn steer(
 }
 
 async fn transfers(api: Api) -> HttpResponse {
-    let Ok(all) = api.node.survey(AllTransfers).await else {
+    let asked = (api.node.survey(AllTransfers), api.node.survey(AllBurdens));
+    let (Ok(all), Ok(burdens)) = join(asked.0, asked.1).await else {
         return going_down();
     };
-    let silent = all.iter().filter(|(_, answer)| answer.is_none());
-    let silent: Vec<&str> = silent.map(|(node, _)| node.as_str()).collect();
-    let mut shown: Vec<_> = all
-        .iter()
-        .filter_map(|(_, t)| t.as_ref())
-        .flatten()
-        .collect();
-    shown.sort_by(|a, b| (a.partition, &a.to).cmp(&(b.partition, &b.to)));
+    let kept = burdens.iter().filter_map(|(node, burden)| {
+        let kept = (*burden)?.kept;
+        (kept.partitions > 0).then(|| {
+            json!({
+                "node": node.as_str(),
+                "partitions": kept.partitions,
+                "keys": kept.keys,
+                "seconds_left": kept.seconds_left,
+            })
+        })
+    });
+    let kept: Vec<_> = kept.collect();
     let view = api.node.view();
     let ring = view.ring.as_deref();
+    let silent = all.iter().filter(|(_, answer)| answer.is_none());
+    let silent: Vec<&str> = silent.map(|(node, _)| node.as_str()).collect();
+    let shown = ring.map_or_else(Vec::new, |ring| every_transfer(ring, &all));
     line(&json!({
         "epoch": view.epoch(),
         "moving": ring.map_or(0, moving),
         "transfers": shown,
+        "kept": kept,
         "silent": silent,
     }))
 }
@@ -307,13 +327,8 @@ fn refuse_silent_loss(ring: &Ring, change: &MemberChange, accepted: bool) -> Res
     if accepted {
         return Ok(());
     }
-    let mut at_rest = ring.clone();
-    at_rest
-        .placements
-        .iter_mut()
-        .for_each(|row| row.incoming = None);
-    let next = planned(Some(&at_rest), &Change::Commit(vec![change.clone()]));
-    let outline = Outline::of(&at_rest, &next.map_err(ApiError::ChangeRefused)?);
+    let next = planned(Some(ring), &Change::Commit(vec![change.clone()]));
+    let outline = Outline::of(ring, &next.map_err(ApiError::ChangeRefused)?);
     Err(ApiError::DataLossNotAccepted(
         outline.short.len(),
         outline.lost.len(),

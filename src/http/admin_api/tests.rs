@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::*;
 use crate::actors::admission::InFlight;
 use crate::actors::background::tests::background;
+use crate::actors::custodian::{self, Custodian};
 use crate::actors::fake::{key, quiet, state};
 use crate::actors::fake_node::{FakeNode, PATIENCE, ring_of};
 use crate::actors::health::HealthBoard;
@@ -21,7 +22,7 @@ use crate::logging::LogControl;
 const MEMBERS: [(&str, &str); 4] = [("a", "a:1"), ("b", "b:1"), ("c", "c:1"), ("d", "d:1")];
 
 /// A node in a ring of four, in which every partition moves from `c` to `d`; `b` is silent.
-async fn api(token: Option<&[u8]>) -> (FakeNode, AdminApi) {
+pub(super) async fn api(token: Option<&[u8]>) -> (FakeNode, AdminApi) {
     let node = FakeNode::new("a");
     let (from, to) = (["a", "b", "c"], ["a", "b", "d"]);
     node.install(ring_of(&MEMBERS, &from, Some(&to))).await;
@@ -39,6 +40,7 @@ async fn api(token: Option<&[u8]>) -> (FakeNode, AdminApi) {
         records: node.records.clone(),
         entropy: node.entropy(PATIENCE).start(),
         reaper: node.reaper(PATIENCE).start(),
+        custodian: Custodian::new(node.custodian(PATIENCE), custodian::Past::default()).start(),
         surveyor: node.surveyor(),
         lifecycle: node.lifecycle(),
         logs: LogControl::nowhere(),
@@ -124,6 +126,7 @@ async fn the_status_shows_the_node_its_ring_its_members_and_its_bounds() {
         "keys",
         "bytes",
         "reads",
+        "quarantine",
         "log",
         "limits",
     ];
@@ -142,6 +145,7 @@ async fn the_status_shows_the_node_its_ring_its_members_and_its_bounds() {
     let of_member = [
         "name",
         "state",
+        "version",
         "zone",
         "weight",
         "client",

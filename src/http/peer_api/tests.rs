@@ -1,12 +1,15 @@
 //! Who may call the peer listener, and what it says to others.
 
 use actix_web::http::Method;
-use actix_web::test::{TestRequest, call_service, init_service};
+use actix_web::test::{TestRequest, call_service, init_service, read_body};
 use actix_web::{App, web};
+use bytes::Bytes;
 
 use super::*;
 use crate::actors::fake_node::{FakeNode, proof, ring_of};
+use crate::wire::hello::{HelloReply, Program};
 use crate::wire::proof::PeerProof;
+use crate::wire::state::tests::golden;
 
 const PATHS: [&str; 11] = [
     "batch", "ping", "ring/get", "ring", "hello", "found", "predict", "accept", "flip", "pull",
@@ -93,4 +96,49 @@ async fn every_call_shows_the_proof_the_protocol_and_the_cluster() {
         expected,
         "without a cluster yet"
     );
+}
+
+/// A call of `b` with this version of the protocol; gives status and body.
+async fn greeted(protocol: &str, body: Bytes) -> (u16, Bytes) {
+    let node = FakeNode::new("a");
+    let at = [("a", "127.0.0.1:1"), ("b", "127.0.0.1:2")];
+    let mut ring = ring_of(&at, &["a", "b"], None);
+    ring.members[1].data_id = 2;
+    node.install(ring).await;
+    let node = web::Data::new(node.peer_handle());
+    let app = init_service(App::new().app_data(node).configure(configure)).await;
+    let proof = proof();
+    let call = TestRequest::post().uri("/peer/v1/hello");
+    let call = call.insert_header((PROOF_HEADER, proof.as_str()));
+    let call = call.insert_header((PROTOCOL_HEADER, protocol));
+    let answer = call_service(&app, call.set_payload(body).to_request()).await;
+    (answer.status().as_u16(), read_body(answer).await)
+}
+
+#[actix::test]
+async fn a_node_of_the_minor_version_before_is_greeted_back() {
+    let body = golden(include_str!("../../../tests/golden/hello-call-v1.hex"));
+    let (status, answer) = greeted(PROTOCOL, body).await;
+    assert_eq!(status, 200, "{answer:?}");
+    match rmp_serde::from_slice(&answer).unwrap() {
+        HelloReply::Hello { program, .. } => assert_eq!(program, Some(Program::own())),
+        refused @ HelloReply::Refused(_) => panic!("{refused:?}"),
+    }
+}
+
+#[actix::test]
+async fn a_node_of_another_major_version_is_told_that_they_cannot_work_together() {
+    let body = golden(include_str!("../../../tests/golden/hello-call-v1.hex"));
+    let (status, answer) = greeted("2", body).await;
+    let text = String::from_utf8(answer.to_vec()).unwrap();
+    assert_eq!(status, 426, "{text}");
+    let ours = format!("runs quorate {}", env!("CARGO_PKG_VERSION"));
+    for part in [
+        ours.as_str(),
+        "version 1 of",
+        "the caller version 2",
+        "cannot work together",
+    ] {
+        assert!(text.contains(part), "no {part:?} in {text}");
+    }
 }

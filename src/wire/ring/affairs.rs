@@ -27,6 +27,7 @@ pub(in crate::wire) enum MemberChangeDto {
     Forget(String),
     Weight { node: String, weight: u32 },
     Zone { node: String, zone: String },
+    Spare(String),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -162,6 +163,7 @@ impl From<&MemberChange> for MemberChangeDto {
                 node: node.to_string(),
                 zone: zone.clone(),
             },
+            MemberChange::Spare(node) => Self::Spare(node.to_string()),
         }
     }
 }
@@ -186,6 +188,7 @@ impl TryFrom<MemberChangeDto> for MemberChange {
                 node: node_id(&node)?,
                 zone,
             },
+            MemberChangeDto::Spare(node) => Self::Spare(node_id(&node)?),
         })
     }
 }

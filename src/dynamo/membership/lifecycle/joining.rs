@@ -1,6 +1,5 @@
 //! What a node does about the ring that it has: get in, pull what it gains, have the move retired.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use super::hello::{NodeState, Refusal, same_node};
@@ -200,7 +199,8 @@ impl Lifecycle {
             MemberChange::Leave(_)
             | MemberChange::Forget(_)
             | MemberChange::Weight { .. }
-            | MemberChange::Zone { .. } => false,
+            | MemberChange::Zone { .. }
+            | MemberChange::Spare(_) => false,
         })
     }
 
@@ -215,7 +215,7 @@ impl Lifecycle {
     /// itself, and else when those that did have had the time.
     fn may_retire(&mut self, ring: &Ring) -> bool {
         let me = &self.me.member.id;
-        let gainers = gainers(ring);
+        let gainers = ring.gainers();
         if gainers.is_empty()
             || ring.is_leaving(me)
             || !gainers.iter().all(|id| self.has_pulled(ring, id))
@@ -253,16 +253,6 @@ impl Lifecycle {
         let since = *self.deferring_since.get_or_insert(self.now);
         self.now.saturating_sub(since) >= COURTESY
     }
-}
-
-/// The members that have something to pull.
-fn gainers(ring: &Ring) -> BTreeSet<&NodeId> {
-    let incoming = ring.placements.iter();
-    let gained = incoming.flat_map(|row| row.incoming.iter().flatten().map(move |id| (row, id)));
-    gained
-        .filter(|(row, id)| row.is_gained_by(id))
-        .map(|(_, id)| id)
-        .collect()
 }
 
 fn owns_any(ring: &Ring, id: &NodeId) -> bool {

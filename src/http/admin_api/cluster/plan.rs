@@ -10,9 +10,11 @@ use super::{Wanted, read, ring_of};
 use crate::actors::surveyor::{AllBurdens, Answers};
 use crate::dynamo::key::Partition;
 use crate::dynamo::node_id::NodeId;
-use crate::dynamo::ring::{Change, Load, MemberChange, Outline, PlanError, Ring, plan};
-use crate::http::admin_api::{Api, going_down, line};
+use crate::dynamo::ring::{Change, Load, Member, MemberChange, Outline, PlanError, Ring, plan};
+use crate::http::admin_api::{Api, going_down, line, names};
 use crate::http::api_error::ApiError;
+use crate::wire::hello::Program;
+use crate::wire::peer::SPARES;
 use crate::wire::transfers::Burden;
 
 /// `GET /cluster/plan`.
@@ -41,16 +43,21 @@ pub(super) async fn answer(
     let Ok(burdens) = api.node.survey(AllBurdens).await else {
         return Ok(going_down());
     };
-    let (all, next) = committed(&ring, more);
-    let staged: Vec<String> = all.iter().map(ToString::to_string).collect();
+    let Planned {
+        staged,
+        spared,
+        next,
+    } = committed(api, &ring, more);
+    let staged: Vec<String> = staged.iter().map(ToString::to_string).collect();
     let mut shown = json!({
         "epoch": ring.epoch,
         "changed": changed,
         "staged": staged,
         "moving_now": super::moving(&ring),
+        "spared": names(&spared),
     });
     let told = match &next {
-        Ok(next) => outlined(&ring, next, &burdens),
+        Ok(next) => outlined(api, (&ring, next), &burdens),
         Err(why) => json!({"error": why.to_string()}),
     };
     if let (Some(shown), Value::Object(told)) = (shown.as_object_mut(), told) {
@@ -59,8 +66,15 @@ pub(super) async fn answer(
     Ok(line(&shown))
 }
 
-/// All that is staged with these beside it, and the ring that it would make.
-fn committed(ring: &Ring, more: &[MemberChange]) -> (Vec<MemberChange>, Result<Ring, PlanError>) {
+/// All that is staged, who would get nothing by it, and the ring that it would make.
+struct Planned {
+    staged: Vec<MemberChange>,
+    spared: Vec<NodeId>,
+    next: Result<Ring, PlanError>,
+}
+
+/// As if these changes were staged too.
+fn committed(api: &Api, ring: &Ring, more: &[MemberChange]) -> Planned {
     let stage =
         |ring: Ring, change: &MemberChange| match plan(Some(&ring), &Change::Stage(change.clone()))
         {
@@ -69,20 +83,63 @@ fn committed(ring: &Ring, more: &[MemberChange]) -> (Vec<MemberChange>, Result<R
         };
     let staged = match more.iter().try_fold(ring.clone(), stage) {
         Ok(staged) => staged.affairs.staged,
-        Err(why) => return (ring.affairs.staged.clone(), Err(why)),
+        Err(why) => {
+            return Planned {
+                staged: ring.affairs.staged.clone(),
+                spared: Vec::new(),
+                next: Err(why),
+            };
+        }
     };
     // As if it had been staged in the ring in force.
     let mut shown = ring.clone();
     shown.affairs.staged.clone_from(&staged);
+    let changes = shown.committable();
+    let spared = spared(api, &shown, &changes);
     let next = if staged.is_empty() {
         Ok(shown)
     } else {
-        plan(Some(&shown), &Change::Commit(staged.clone()))
+        plan(Some(&shown), &Change::Commit(sparing(&changes, &spared)))
     };
-    (staged, next)
+    Planned {
+        staged,
+        spared,
+        next,
+    }
 }
 
-fn outlined(ring: &Ring, next: &Ring, burdens: &Answers<Burden>) -> Value {
+/// The members that get nothing by these changes because they do not answer this node; none, if
+/// they would get nothing anyhow.
+pub(super) fn spared(api: &Api, ring: &Ring, changes: &[MemberChange]) -> Vec<NodeId> {
+    let life = api.node.life();
+    let mut said = ring.voters().filter_map(|m| life.programs.get(&m.id));
+    let knows = |said: &Option<Program>| said.as_ref().is_some_and(|said| said.can(SPARES));
+    if !said.all(knows) {
+        // As before there was such a thing; a member that does not know it could not agree.
+        return Vec::new();
+    }
+    let away = |m: &&Member| !is_reachable(api, &m.id) && !ring.is_down(&m.id);
+    let goes = |m: &&Member| changes.iter().any(|change| change.takes_out(&m.id));
+    let away: Vec<NodeId> = (ring.voters().filter(away))
+        .filter(|m| !goes(m))
+        .map(|m| m.id.clone())
+        .collect();
+    let next = plan(Some(ring), &Change::Commit(changes.to_vec()));
+    let waits = next.is_ok_and(|next| next.gainers().iter().any(|id| away.contains(id)));
+    if waits { away } else { Vec::new() }
+}
+
+fn sparing(changes: &[MemberChange], spared: &[NodeId]) -> Vec<MemberChange> {
+    let spared = spared.iter().cloned().map(MemberChange::Spare);
+    changes.iter().cloned().chain(spared).collect()
+}
+
+fn is_reachable(api: &Api, id: &NodeId) -> bool {
+    let health = api.node.health_of(id);
+    health.is_none_or(|health| health.is_reachable())
+}
+
+fn outlined(api: &Api, (ring, next): (&Ring, &Ring), burdens: &Answers<Burden>) -> Value {
     let outline = Outline::of(ring, next);
     let known: BTreeMap<&NodeId, Burden> = burdens
         .iter()
@@ -107,6 +164,11 @@ fn outlined(ring: &Ring, next: &Ring, burdens: &Answers<Burden>) -> Value {
         .iter()
         .map(|cost| cost.bytes / cost.rate_bytes_s.max(1))
         .max();
+    let gainers = next.gainers().into_iter();
+    let waits_for: Vec<&str> = gainers
+        .filter(|id| next.is_down(id) || !is_reachable(api, id))
+        .map(NodeId::as_str)
+        .collect();
     let silent = burdens
         .iter()
         .filter(|(_, b)| b.is_none())
@@ -120,6 +182,7 @@ fn outlined(ring: &Ring, next: &Ring, burdens: &Answers<Burden>) -> Value {
         "under_replicated": numbers(&outline.short),
         "lost": numbers(&outline.lost),
         "silent": silent.collect::<Vec<_>>(),
+        "waits_for": waits_for,
     })
 }
 
@@ -130,22 +193,30 @@ fn cost(load: &Load, outline: &Outline, known: &BTreeMap<&NodeId, Burden>) -> Bu
         let load = outline.loads.iter().find(|load| load.node == *node);
         load.map_or(1, |load| load.before.max(1) as u64)
     };
-    let mut sum = Burden {
+    let sum = |of: fn(&Burden) -> u64| {
+        let gains = load.gains.iter().map(|(_, from)| {
+            let owners = from.iter();
+            let shares = owners.filter_map(|node| Some((of(known.get(node)?), held(node))));
+            mean(shares.map(|(whole, held)| PARTS * u128::from(whole) / u128::from(held)))
+        });
+        u64::try_from((gains.sum::<u128>() + PARTS / 2) / PARTS).unwrap_or(u64::MAX)
+    };
+    Burden {
+        keys: sum(|burden| burden.keys),
+        bytes: sum(|burden| burden.bytes),
         rate_bytes_s: known
             .get(&load.node)
             .map_or(DEFAULT_RATE, |b| b.rate_bytes_s),
         ..Burden::default()
-    };
-    for (_, from) in &load.gains {
-        let owners: Vec<(Burden, u64)> = from
-            .iter()
-            .filter_map(|node| Some((*known.get(node)?, held(node))))
-            .collect();
-        let count = owners.len().max(1) as u64;
-        sum.keys += owners.iter().map(|(b, held)| b.keys / held).sum::<u64>() / count;
-        sum.bytes += owners.iter().map(|(b, held)| b.bytes / held).sum::<u64>() / count;
     }
-    sum
+}
+
+/// A partition may hold less than one key on average.
+const PARTS: u128 = 1000;
+
+fn mean(of: impl Iterator<Item = u128>) -> u128 {
+    let (sum, count) = of.fold((0, 0), |(sum, count), one| (sum + one, count + 1));
+    sum / count.max(1)
 }
 
 /// What a node begins with that has not been measured.

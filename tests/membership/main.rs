@@ -8,6 +8,9 @@
     reason = "a failure here fails the test"
 )]
 
+mod gone;
+mod old_copies;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::collections::BTreeSet;

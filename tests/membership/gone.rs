@@ -1,0 +1,68 @@
+//! Members that die while somebody joins or leaves: the change goes on, or says what it waits for.
+
+use serde_json::{Value, json};
+
+use super::support::{Cluster, eventually};
+use super::{TIME, are_there, change, members, operator, store};
+
+/// One dies as it is to pull partitions, in the middle of somebody else's leave.
+#[test]
+fn a_receiver_that_died_is_shown_counted_and_forgotten_and_the_change_goes_on() {
+    let mut cluster = Cluster::start(5);
+    let told = store(&cluster, 300);
+    let plan = operator(&cluster, &["leave", "n2"]);
+    cluster.nodes[2].kill();
+    let epoch = plan["epoch"].to_string();
+    operator(
+        &cluster,
+        &["commit", "--epoch", &epoch, "--without", "none"],
+    );
+    let rows = |shown: &Value| shown["transfers"].as_array().cloned().unwrap_or_default();
+    eventually(TIME, "all but the dead one's transfers are done", || {
+        let shown = operator(&cluster, &["transfers"]);
+        let of = |step: &str| rows(&shown).iter().filter(|t| t["step"] == step).count();
+        of("unknown") > 0 && of("unknown") + of("flipped") == rows(&shown).len()
+    });
+    let shown = operator(&cluster, &["transfers"]);
+    assert_eq!(Value::from(rows(&shown).len()), shown["moving"], "{shown}");
+    let unknown = rows(&shown).into_iter().find(|t| t["step"] == "unknown");
+    let unknown = unknown.unwrap_or_default();
+    assert_eq!(
+        (&unknown["to"], &unknown["waiting_for"]),
+        (&json!("n3"), &json!("n3 to answer"))
+    );
+    eventually(TIME, "the status says whom the move waits for", || {
+        cluster.nodes[0].status()["ring"]["waiting_for"] == json!(["n3"])
+    });
+    change(&cluster, &["forget", "n3", "--accept-data-loss"]);
+    assert_eq!(members(&cluster), ["n1", "n4", "n5"]);
+    assert!(cluster.nodes[1].wait_exit(TIME).success());
+    are_there(&cluster, &told);
+}
+
+#[test]
+fn a_change_gives_nothing_to_a_member_that_does_not_answer() {
+    let mut cluster = Cluster::start(5);
+    let told = store(&cluster, 300);
+    cluster.nodes[2].kill();
+    eventually(TIME, "n1 knows that n3 is away", || {
+        let plan = operator(&cluster, &["leave", "n2", "--dry-run"]);
+        plan["spared"] == json!(["n3"])
+    });
+    let plan = operator(&cluster, &["leave", "n2"]);
+    let gains = |name: &str| {
+        let nodes = plan["nodes"].as_array().cloned().unwrap_or_default();
+        let node = nodes.into_iter().find(|n| n["node"] == name);
+        node.map_or(Value::Null, |n| n["gains"].clone())
+    };
+    assert_eq!((gains("n3"), &plan["waits_for"]), (json!(0), &json!([])));
+    let epoch = plan["epoch"].to_string();
+    let commit = ["commit", "--epoch", &epoch, "--without", "n3", "--wait"];
+    operator(&cluster, &commit);
+    assert!(cluster.nodes[1].wait_exit(TIME).success());
+    are_there(&cluster, &told);
+    cluster.nodes[2].spawn();
+    cluster.wait_ready();
+    assert_eq!(members(&cluster), ["n1", "n3", "n4", "n5"]);
+    are_there(&cluster, &told);
+}
