@@ -13,6 +13,8 @@ mod files;
 mod hosts;
 #[path = "docker/images.rs"]
 mod images;
+#[path = "docker/registrator.rs"]
+mod registrator;
 mod support;
 
 use std::path::PathBuf;
