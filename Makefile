@@ -74,7 +74,6 @@ packages: rust
 	for it in $(FILES); do \
 		[ -e $${it%%:*} ] || missing="$$missing $${it##*:}"; done; \
 	python3 -c 'import ensurepip' 2>/dev/null || missing="$$missing python3-venv"; \
-	[ -z "$$missing" ] || { echo "installing$$missing"; apt-get update -q && \
-		apt-get install -q -y --no-install-recommends $$missing; } || \
+	[ -z "$$missing" ] || { echo "installing$$missing"; tests/packages.sh $$missing; } || \
 		{ echo "the tests need, from your system's packages:$$missing" >&2; exit 1; }
 	@tests/tools.sh

@@ -66,7 +66,7 @@ node_config() {
     cat <<END
 name = "$name"
 advertise-client = "$address:8080"
-advertise-admin = "$address:8081"
+advertise-admin = "$admin:8081"
 advertise-peer = "$address:8082"
 seeds = [$(quoted :8082 "$@")]
 END
@@ -83,6 +83,8 @@ host() {
     name=${QUORATE_NAME:-$(hostname)}
     address=${QUORATE_ADDRESS:-$(own_address "$1")}
     [ -n "$address" ] || fail "there is no way from here to $1: set QUORATE_ADDRESS in .env"
+    admin=${QUORATE_ADMIN_LISTEN:-127.0.0.1}
+    [ "$admin" != 0.0.0.0 ] || admin=$address
     serves='"leave_on_terminate": true'
     for server in "$@"; do
         [ "$server" = "$address" ] && serves="\"server\": true, \"bootstrap_expect\": $#"

@@ -19,9 +19,8 @@ packages() {
 		dpkg -s "$package" 2>/dev/null | grep -q '^Status:.* installed' || missing="$missing $package"
 	done
 	[ -z "$missing" ] && return
-	apt-get update -q
 	# shellcheck disable=SC2086
-	apt-get install -q -y --no-install-recommends $missing
+	tests/packages.sh $missing
 }
 
 # Unpacks a package as it is in a suite of Debian, known to this one call of apt only.

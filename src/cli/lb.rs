@@ -86,15 +86,25 @@ async fn watch(
     agent: &Agent,
     streams: &mut Streams<'_>,
 ) -> Result<(), Failure> {
-    let (mut since, mut written, mut trouble) = (None, None, None);
+    let (mut since, mut trouble) = (None, None);
+    // What was written before this start stays too, until some node is READY.
+    let mut written = args
+        .out
+        .as_deref()
+        .filter(|path| names_some(path))
+        .map(|_| Vec::new());
+    let mut is_bare = false;
     loop {
         match ready(agent, &consul.service, &consul.tags, since).await {
             Ok(Upstream { nodes, index }) => {
                 trouble = None;
                 since = (index > 0 && since.is_none_or(|before| index >= before)).then_some(index);
+                let was_bare = std::mem::replace(&mut is_bare, nodes.is_empty());
                 if is_news(written.as_ref(), &nodes) {
                     apply(args, &nodes, streams)?;
                     written = Some(nodes);
+                } else if is_bare && !was_bare {
+                    tell(streams, "no node is READY; the last ones stay")?;
                 }
                 sleep(CALM).await;
             }
@@ -115,6 +125,11 @@ fn is_news(written: Option<&Vec<String>>, nodes: &[String]) -> bool {
         None => true,
         Some(written) => written != nodes && !nodes.is_empty(),
     }
+}
+
+/// Whether the file names nodes; one that cannot be read does not.
+fn names_some(path: &Path) -> bool {
+    std::fs::read_to_string(path).is_ok_and(|text| text.contains("max_fails"))
 }
 
 fn apply(args: &Args, nodes: &[String], streams: &mut Streams<'_>) -> Result<(), Failure> {

@@ -23,6 +23,7 @@ const LOOKS: u32 = 1_500;
 pub(crate) struct Engine {
     /// Where other hosts reach it.
     pub(crate) address: String,
+    namespace: String,
     daemon: Child,
     dir: TempDir,
 }
@@ -31,9 +32,11 @@ impl Engine {
     /// Starts the daemon in the namespace of this node of the network.
     pub(crate) fn start(network: &Network, node: usize) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        let daemon = daemon(dir.path(), &network.file(node));
+        let namespace = network.file(node);
+        let daemon = daemon(dir.path(), &namespace);
         let engine = Self {
             address: Network::address(node),
+            namespace,
             daemon,
             dir,
         };
@@ -62,6 +65,16 @@ impl Engine {
         command.env("DOCKER_BUILDKIT", "0");
         command.stdin(Stdio::null());
         command
+    }
+
+    /// The output of a program that runs on the host, beside the containers.
+    pub(crate) fn on_host(&self, program: &str, args: &[&str]) -> String {
+        let mut command = Command::new("nsenter");
+        command
+            .arg(format!("--net={}", self.namespace))
+            .arg(program);
+        let output = command.args(args).output().expect("nsenter, of util-linux");
+        succeeded(program, args, &output)
     }
 
     /// A directory that goes with the engine.

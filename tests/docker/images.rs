@@ -139,7 +139,7 @@ fn base_images(engine: &Engine) {
     );
 
     let mut nginx = Root::new(engine);
-    nginx.program(&tool("nginx-1.22"), "usr/sbin/nginx");
+    nginx.program(&tool("nginx-1.31"), "usr/sbin/nginx");
     nginx.libraries_of(&tool("consul-template"));
     nginx.import(engine, &argument("docker/lb/Dockerfile", "NGINX"), "");
 }

@@ -8,11 +8,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
+use super::connection::{Connection, NoAnswer};
 use super::http::{Answer, Client};
 
 /// Users, and what has become of their requests so far.
 pub struct Load {
-    base: String,
+    address: String,
+    /// Whether they repeat what they may; see [`Load::that_repeats`].
+    repeats: bool,
+    repeated: AtomicUsize,
     stop: AtomicBool,
     done: AtomicUsize,
     /// What went wrong since the last look.
@@ -25,12 +29,28 @@ impl Load {
     /// Of users that call this address.
     pub fn at(address: &str) -> Self {
         Self {
-            base: format!("http://{address}/v1"),
+            address: address.to_owned(),
+            repeats: false,
+            repeated: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             done: AtomicUsize::new(0),
             wrong: Mutex::default(),
             acknowledged: Mutex::default(),
         }
+    }
+
+    /// Users who repeat a request whose kept connection was closed before the first byte of the
+    /// answer, under the same `Idempotency-Key` if it writes.
+    pub fn that_repeats(address: &str) -> Self {
+        Self {
+            repeats: true,
+            ..Self::at(address)
+        }
+    }
+
+    /// How many requests were so repeated; each counts once among those that were made.
+    pub fn repeated(&self) -> usize {
+        self.repeated.load(Ordering::Relaxed)
     }
 
     /// Lets them work while this is done, and gives what it gives.
@@ -58,32 +78,32 @@ impl Load {
     }
 
     fn use_keys(&self, user: usize) {
-        let client = Client::new();
+        let mut connection = Connection::to(&self.address);
         for round in 0.. {
             let key = format!("user{user}-{round}");
             if !self.goes_on() {
                 return;
             }
-            self.use_key(&client, &key);
+            self.use_key(&mut connection, &key);
         }
     }
 
     /// One key's life: created, then read and written a few times.
-    fn use_key(&self, client: &Client, key: &str) {
-        let url = format!("{}/{key}", self.base);
-        let created = client.try_post(&url, &json!({ "value": 0 }));
-        if !self.count(created.as_ref(), 201, || format!("POST {key}")) {
+    fn use_key(&self, connection: &mut Connection, key: &str) {
+        if self
+            .ask(connection, "POST", key, &json!({"value": 0}))
+            .is_none()
+        {
             return;
         }
         let mut may_hold = vec![json!(0)];
         for n in 1..20 {
-            let read = client.try_get(&url);
-            let was_read = self.count(read.as_ref(), 200, || format!("GET {key}"));
-            let Some(read) = read.filter(|_| was_read && self.goes_on()) else {
+            let read = self.ask(connection, "GET", key, &Value::Null);
+            let Some(read) = read.filter(|_| self.goes_on()) else {
                 continue;
             };
-            let written = client.try_put(&url, &json!(n), &read.clock());
-            if self.count(written.as_ref(), 200, || format!("PUT {key} {n}")) {
+            let put = json!({"value": n, "clock": read.clock()});
+            if self.ask(connection, "PUT", key, &put).is_some() {
                 may_hold.clear();
             }
             may_hold.push(json!(n));
@@ -92,19 +112,42 @@ impl Load {
         all.push((key.to_owned(), may_hold));
     }
 
-    fn goes_on(&self) -> bool {
-        !self.stop.load(Ordering::Relaxed)
+    /// The answer, if it is the one that is due.
+    fn ask(
+        &self,
+        connection: &mut Connection,
+        method: &str,
+        key: &str,
+        body: &Value,
+    ) -> Option<Answer> {
+        self.done.fetch_add(1, Ordering::Relaxed);
+        let head = format!("{method} /v1/{key}");
+        let (mut lines, mut text) = (String::new(), String::new());
+        if method != "GET" {
+            "content-type: application/json\r\n".clone_into(&mut lines);
+            text = body.to_string();
+            if self.repeats {
+                lines += &format!("idempotency-key: {key}-{}\r\n", body["value"]);
+            }
+        }
+        let mut told = connection.call(&head, &lines, &text);
+        if self.repeats && matches!(told, Err(NoAnswer::ClosedWhileKept)) {
+            self.repeated.fetch_add(1, Ordering::Relaxed);
+            told = connection.call(&head, &lines, &text);
+        }
+        let due = if method == "POST" { 201 } else { 200 };
+        match told {
+            Ok(answer) if answer.status == due => Some(answer),
+            told => {
+                let mut wrong = self.wrong.lock().expect("no user failed");
+                wrong.push(format!("{head}: {told:?}"));
+                None
+            }
+        }
     }
 
-    fn count(&self, answer: Option<&Answer>, want: u16, what: impl Fn() -> String) -> bool {
-        self.done.fetch_add(1, Ordering::Relaxed);
-        if answer.is_some_and(|answer| answer.status == want) {
-            return true;
-        }
-        let told = answer.map(|answer| (answer.status, answer.body.clone()));
-        let mut wrong = self.wrong.lock().expect("no user failed");
-        wrong.push(format!("{}: {told:?}", what()));
-        false
+    fn goes_on(&self) -> bool {
+        !self.stop.load(Ordering::Relaxed)
     }
 
     /// Reads every key strictly through a node: what was acknowledged is there, or what was written

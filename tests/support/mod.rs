@@ -28,6 +28,7 @@ use tempfile::TempDir;
 
 pub mod balancer;
 pub mod browser;
+pub mod connection;
 pub mod consul;
 pub mod http;
 pub mod lines;
