@@ -7,7 +7,7 @@ mod tests;
 
 use std::time::Duration;
 
-use actix::prelude::{Actor, Addr, AsyncContext, Context, Handler, Message, MessageResult};
+use actix::prelude::{Actor, Addr, AsyncContext, Context, Handler, Message, ResponseFuture};
 use actix::{ActorFutureExt, WrapFuture};
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
@@ -31,7 +31,7 @@ const META_QUARANTINE: &str = "quarantine";
 /// Looks in a quarantine, unless they would come too often or too rarely.
 const LOOKS: u32 = 24;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How long a member may take to say at which epoch it is.
 const ASK_TIME: Duration = Duration::from_secs(2);
 
@@ -164,10 +164,11 @@ impl Handler<Looked> for Custodian {
 }
 
 impl Handler<GetStatus> for Custodian {
-    type Result = MessageResult<GetStatus>;
+    type Result = ResponseFuture<QuarantineStatus>;
 
     fn handle(&mut self, _: GetStatus, _: &mut Self::Context) -> Self::Result {
-        MessageResult(self.status.clone())
+        let (parts, looked) = (self.parts.clone(), self.status.clone());
+        Box::pin(async move { parts.counted(looked).await })
     }
 }
 
@@ -203,18 +204,15 @@ impl Rounds {
         if let Some(ring) = is_member.filter(|_| !view.stranger && !view.doubtful) {
             waiting_for = self.look_at(&view, ring, elapsed).await;
         }
-        let partitions = self.parts.view.load().leftovers;
-        let values = self.parts.pulling.store.send(GetValues).await;
-        let values = values.unwrap_or_default();
-        let of = |p: Partition| values.get(p.index()).copied().flatten();
-        QuarantineStatus {
+        let looked = QuarantineStatus {
             seconds: self.parts.time.as_secs(),
-            partitions: partitions.len(),
-            keys: partitions.iter().filter_map(of).sum(),
+            partitions: self.parts.view.load().leftovers.len(),
+            keys: 0,
             seconds_left: self.quarantine.left().as_secs(),
             waiting_for,
             removed: self.removed,
-        }
+        };
+        self.parts.counted(looked).await
     }
 
     /// Gives what the quarantine waits for beside time.
@@ -303,6 +301,25 @@ impl Rounds {
 }
 
 impl CustodianParts {
+    /// What a look has found, with what there is now.
+    async fn counted(&self, looked: QuarantineStatus) -> QuarantineStatus {
+        let now = self.view.load().leftovers;
+        let values = self.pulling.store.send(GetValues).await;
+        let values = values.unwrap_or_default();
+        let of = |p: Partition| values.get(p.index()).copied().flatten();
+        let has_more = now.len() > looked.partitions;
+        QuarantineStatus {
+            partitions: now.len(),
+            keys: now.iter().filter_map(of).sum(),
+            seconds_left: if has_more {
+                looked.seconds
+            } else {
+                looked.seconds_left
+            },
+            ..looked
+        }
+    }
+
     /// The partitions of which there is an old copy indeed; that there is none of the others is
     /// told.
     async fn full(&self, view: &View) -> Vec<Partition> {

@@ -79,6 +79,8 @@ pub(super) fn plan(plan: &Value, streams: &mut Streams<'_>) -> Result<(), Failur
         seconds.max(1)
     )?;
     remarks(plan, out)?;
+    // What follows goes another way, and must not come first.
+    out.flush()?;
     let spared: Vec<String> = list(plan, "spared").iter().map(|n| cell(Some(n))).collect();
     let without = if spared.is_empty() {
         String::new()

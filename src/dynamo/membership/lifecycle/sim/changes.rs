@@ -131,3 +131,41 @@ fn a_change_whose_joiner_has_died_is_cancelled_and_the_joiner_turned_away() {
         assert!(sim.ring("n1").unwrap().member(&id("n5")).is_none());
     }
 }
+
+/// A member that is to gain by another's leave dies for good, at any step and with letters lost: once
+/// an operator forgets it, the leave ends all the same.
+#[test]
+fn a_leave_whose_receiver_has_died_goes_on_without_it() {
+    for seed in 0..20 {
+        let mut sim = running(seed);
+        sim.add(light("n5"), &FOUNDERS, 4);
+        sim.start("n5");
+        sim.settle(Duration::from_mins(1)).unwrap();
+        let leave = Change::Commit(vec![MemberChange::Leave(id("n2"))]);
+        let forget = Change::Commit(vec![MemberChange::Forget(id("n3"))]);
+        sim.operate("n1", leave.clone());
+        sim.loss = 20;
+        let calm = Duration::from_millis(sim.dice.roll() % 1500);
+        sim.run(calm);
+        sim.kill("n3");
+        let calm = Duration::from_millis(sim.dice.roll() % 3000);
+        sim.run(calm);
+        sim.loss = 0;
+        for _ in 0..10 {
+            sim.operate("n1", leave.clone());
+            sim.operate("n4", forget.clone());
+            sim.run(Duration::from_secs(2));
+        }
+        sim.settle(Duration::from_mins(1))
+            .unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+        let ring = sim.ring("n5").unwrap();
+        let names: Vec<&str> = ring.members.iter().map(|m| m.id.as_str()).collect();
+        assert_eq!(names, ["n1", "n4", "n5"], "seed {seed}");
+        let how = |name: &str| {
+            let gone = ring.affairs.departed.iter().find(|d| d.id == id(name));
+            gone.map(|gone| gone.how)
+        };
+        assert_eq!(how("n2"), Some(Departure::Left), "seed {seed}");
+        assert_eq!(how("n3"), Some(Departure::Forgotten), "seed {seed}");
+    }
+}
