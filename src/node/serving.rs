@@ -29,13 +29,7 @@ type Serving = (actix_server::Server, Addr<Watcher>);
 impl Node {
     /// Puts the three applications on their sockets; they share the worker threads.
     pub(super) fn serve(&self, config: &Config, sockets: Sockets) -> Result<Serving, NodeError> {
-        let limits = Limits {
-            in_flight: config.max_in_flight.get(),
-            tombstone_grace: config.tombstone_grace,
-            quarantine: config.quarantine,
-            hint_bytes: config.hint_bytes,
-            ..Limits::default()
-        };
+        let limits = limits(config);
         let in_flight = InFlight::at_most(limits.in_flight);
         let server = actix_server::Server::build()
             .workers(config.workers.get())
@@ -140,5 +134,15 @@ impl Node {
             surveyor: self.surveyor.clone(),
             log: named(&shared.log, "replica"),
         }
+    }
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        in_flight: config.max_in_flight.get(),
+        tombstone_grace: config.tombstone_grace,
+        quarantine: config.quarantine,
+        hint_bytes: config.hint_bytes,
+        ..Limits::default()
     }
 }

@@ -6,6 +6,8 @@
     reason = "the signature that serde_bytes asks for"
 )]
 
+mod size;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -63,29 +65,6 @@ pub enum Action {
     Mint(Mint),
 }
 
-impl Action {
-    /// About how many bytes it takes in a message.
-    #[must_use]
-    pub fn size(&self) -> usize {
-        match self {
-            Self::Read => 64,
-            Self::Write(state) => 64 + state.len(),
-            Self::Mint(mint) => {
-                let merged = mint.merged.iter().flat_map(|state| &state.siblings);
-                let merged = merged.map(|sibling| 64 + length(&sibling.body));
-                256 + length(&mint.body) + merged.sum::<usize>()
-            }
-        }
-    }
-}
-
-fn length(body: &Body) -> usize {
-    match body {
-        Body::Value(value) => value.len(),
-        Body::Tombstone => 0,
-    }
-}
-
 /// The answer to a [`Batch`]: one result an operation, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchReply {
@@ -112,21 +91,6 @@ pub enum Done {
     TooManySiblings(Bytes),
     /// Refused.
     RequestReused,
-}
-
-impl Done {
-    /// About how many bytes it takes in a message.
-    #[must_use]
-    pub fn size(&self) -> usize {
-        match self {
-            Self::Read(state) => 64 + state.as_ref().map_or(0, Bytes::len),
-            Self::Written | Self::RequestReused => 64,
-            Self::Minted(state, ..)
-            | Self::AlreadyExists(state)
-            | Self::NothingToDelete(state)
-            | Self::TooManySiblings(state) => 256 + state.len(),
-        }
-    }
 }
 
 /// Why bytes are not a message.

@@ -124,11 +124,13 @@ impl Load {
         let head = format!("{method} /v1/{key}");
         let (mut lines, mut text) = (String::new(), String::new());
         if method != "GET" {
-            "content-type: application/json\r\n".clone_into(&mut lines);
+            let name = if self.repeats {
+                format!("idempotency-key: {key}-{}\r\n", body["value"])
+            } else {
+                String::new()
+            };
+            lines = format!("content-type: application/json\r\n{name}");
             text = body.to_string();
-            if self.repeats {
-                lines += &format!("idempotency-key: {key}-{}\r\n", body["value"]);
-            }
         }
         let mut told = connection.call(&head, &lines, &text);
         if self.repeats && matches!(told, Err(NoAnswer::ClosedWhileKept)) {
