@@ -177,8 +177,9 @@ fn retire(ring: &Ring) -> Result<Ring, PlanError> {
     Ok(next)
 }
 
-/// Every acknowledged write is on a quorum of the old owners until the move ends, so going back is
-/// safe however far it has come.
+/// Every acknowledged write is on a quorum of the old owners until the move ends, so going back loses
+/// nothing however far it has come. Who has not heard of it yet may read what has flipped from
+/// owners that newer writes pass by: `tests/model` shows how.
 fn cancel(ring: &Ring) -> Result<Ring, PlanError> {
     if !ring.is_moving() {
         return Err(PlanError::NotMoving);
