@@ -113,13 +113,18 @@ function strip(cluster, under) {
     ["Repairs", rate(repairs) + "/s", repairs > 0 ? "busy" : "good"],
     ["Partitions that differ", count(differing), differing > 0 ? "busy" : "good"],
     ["Partitions short of an owner", count(under), under > 0 ? "bad" : "good"],
-    ["Reads in conflict, 1 min", conflicted === null ? "–" : (conflicted * 100).toFixed(1) + " %", conflicted > 0 ? "busy" : "good"],
+    ["Reads in conflict, 1 min", share(conflicted), conflicted > 0 ? "busy" : "good"],
   ];
   if (damaged > 0) health.push(["Damaged records", count(damaged), "bad"]);
   if ((cluster.ring?.moving ?? 0) > 0) health.push(["Transfers", bytes(moved) + "/s", "busy"]);
   tiles.push(make("dl", { class: "tile health" }, health.map(([name, value, tone]) =>
     make("div", { class: tone }, make("dt", {}, name), make("dd", {}, value)))));
   replace(byId("strip"), tiles);
+}
+
+function share(part) {
+  if (part === null) return "–";
+  return part > 0 && part < 0.0005 ? "< 0.1 %" : (part * 100).toFixed(1) + " %";
 }
 
 function spark(line) {
