@@ -1,22 +1,18 @@
 //! P10: one node of five is killed, stopped or slowed under load, which goes through the other four
 //! at an even rate. A latency counts from when its operation was due.
 
-use std::io::{BufRead, BufReader};
-use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::Signal;
-use serde_json::Value;
 
+use super::load::{Load, Second, median};
 use super::nodes::{Cluster, Node};
-use super::{Outcome, bench, tell};
+use super::{Outcome, tell};
 
 /// The load: half reads, half writes.
 const LOAD: &str = "--op mixed --connections 32 --rate 1000 --keys 2000 --seconds 30";
-/// The load says for the first time how far it is when so much of what counts is over.
-const FIRST_WORD: Duration = Duration::from_millis(500);
 /// The seconds of the fault, counted from the beginning of the load.
 const BEGIN: usize = 10;
 const END: usize = 20;
@@ -32,14 +28,6 @@ enum Fault {
     Killed,
     Stopped,
     Slow,
-}
-
-/// One second of the load.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Second {
-    pub(crate) done: u64,
-    pub(crate) failed: u64,
-    pub(crate) p99_ms: f64,
 }
 
 /// Measures all three faults, and says whether the bounds were kept.
@@ -73,14 +61,9 @@ pub(crate) fn measure() -> Outcome<bool> {
 fn one(fault: Fault) -> Outcome<Vec<Second>> {
     let mut cluster = Cluster::start(5)?;
     let endpoints = cluster.endpoints(4);
-    let mut load = bench(&endpoints, LOAD)?.stderr(Stdio::piped()).spawn()?;
-    let words = load.stderr.take().map(BufReader::new).ok_or("no words")?;
-    let mut words = words.lines().map_while(Result::ok);
-    words.find(|word| word.contains("/s,"));
-    let began = Instant::now();
+    let load = Load::start(&endpoints, LOAD)?;
     let at = |second: usize| {
-        let due = Duration::from_secs(u64::try_from(second).unwrap_or(0));
-        sleep(due.saturating_sub(FIRST_WORD + began.elapsed()));
+        load.wait_until(Duration::from_secs(u64::try_from(second).unwrap_or(0)));
     };
     at(BEGIN);
     match fault {
@@ -96,12 +79,7 @@ fn one(fault: Fault) -> Outcome<Vec<Second>> {
         }
         Fault::Slow => slowed(cluster.last()?, || at(END))?,
     }
-    words.for_each(drop);
-    let output = load.wait_with_output()?;
-    let report: Value = serde_json::from_slice(&output.stdout)?;
-    let seconds = report["timeline"].as_array().ok_or("no timeline")?;
-    let seconds: Vec<Second> = seconds.iter().map(second).collect();
-    Ok(seconds)
+    load.finish()
 }
 
 /// Lets the node stand still again and again until the other thing is over.
@@ -122,22 +100,6 @@ fn slowed(node: &Node, over: impl FnOnce()) -> Outcome<()> {
         let slowed: Outcome<()> = slowing.join().unwrap_or_else(|_| Err("a panic".into()));
         slowed
     })
-}
-
-pub(crate) fn second(moment: &Value) -> Second {
-    Second {
-        done: moment["operations"].as_u64().unwrap_or(0),
-        failed: moment["failed"].as_u64().unwrap_or(0),
-        p99_ms: moment["p99_ms"].as_f64().unwrap_or(f64::NAN),
-    }
-}
-
-/// The median of the seconds' percentiles: one second in which the machine was busy elsewhere says
-/// nothing.
-pub(crate) fn median(seconds: &[Second]) -> f64 {
-    let mut all: Vec<f64> = seconds.iter().map(|second| second.p99_ms).collect();
-    all.sort_by(f64::total_cmp);
-    all.get(all.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 #[expect(

@@ -13,6 +13,7 @@
 
 mod availability;
 mod convergence;
+mod load;
 mod membership;
 mod nodes;
 

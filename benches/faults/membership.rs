@@ -1,22 +1,16 @@
 //! P9: a node joins, leaves, replaces another and is forgotten, one after the other, under load at
 //! an even rate through four members that stay.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
-use serde_json::Value;
-
-use super::availability::{Second, median, second};
+use super::load::{Load, Second, median};
 use super::nodes::{Cluster, until};
-use super::{Outcome, bench, quorate, tell};
+use super::{Outcome, quorate, tell};
 
 /// The load: half reads, half writes.
 const LOAD: &str =
     "--op mixed --connections 32 --rate 1000 --keys 20000 --value-size 1000 --seconds 100";
-/// The load says for the first time how far it is when so much of what counts is over.
-const FIRST_WORD: Duration = Duration::from_millis(500);
 /// When the changes begin, in seconds from the beginning of the load.
 const BEGIN: [u64; 4] = [15, 35, 55, 75];
 /// Before this second nothing happens.
@@ -37,11 +31,7 @@ struct Made {
 pub(crate) fn measure() -> Outcome<bool> {
     let mut cluster = Cluster::start(5)?;
     let endpoints = cluster.endpoints(4);
-    let mut load = bench(&endpoints, LOAD)?.stderr(Stdio::piped()).spawn()?;
-    let words = load.stderr.take().map(BufReader::new).ok_or("no words")?;
-    let mut words = words.lines().map_while(Result::ok);
-    words.find(|word| word.contains("/s,"));
-    let began = Instant::now();
+    let load = Load::start(&endpoints, LOAD)?;
     let changes: [Change; 4] = [
         ("join", join),
         ("leave", leave),
@@ -50,10 +40,10 @@ pub(crate) fn measure() -> Outcome<bool> {
     ];
     let mut made = Vec::new();
     for (due, (what, change)) in BEGIN.into_iter().zip(changes) {
-        sleep(Duration::from_secs(due).saturating_sub(FIRST_WORD + began.elapsed()));
-        let from = began.elapsed() + FIRST_WORD;
+        load.wait_until(Duration::from_secs(due));
+        let from = load.elapsed();
         let partitions = change(&mut cluster)?;
-        let took = (began.elapsed() + FIRST_WORD).saturating_sub(from);
+        let took = load.elapsed().saturating_sub(from);
         made.push(Made {
             what,
             from: whole(from),
@@ -62,11 +52,7 @@ pub(crate) fn measure() -> Outcome<bool> {
             took,
         });
     }
-    words.for_each(drop);
-    let output = load.wait_with_output()?;
-    let report: Value = serde_json::from_slice(&output.stdout)?;
-    let seconds = report["timeline"].as_array().ok_or("no timeline")?;
-    let seconds: Vec<Second> = seconds.iter().map(second).collect();
+    let seconds = load.finish()?;
     show(&seconds, &made)
 }
 

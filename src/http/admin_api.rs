@@ -177,7 +177,7 @@ async fn status(api: Api) -> HttpResponse {
         "ring": ring.map(|ring| json!({
             "epoch": ring.epoch,
             "hash": ring.hash().to_string(),
-            "moving": ring.placements.iter().filter(|p| p.incoming.is_some()).count(),
+            "moving": ring.moving(),
             "waiting_for": gainers_away(&api, ring),
             "staged": ring.affairs.staged.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "down": names(&ring.affairs.down),

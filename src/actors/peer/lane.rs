@@ -135,16 +135,7 @@ impl Lane {
             let reply = Some(reply);
             waiting.push(Waiting { terms, reply });
         }
-        Some(self.take_off(
-            Batch {
-                epoch,
-                ops,
-                heard: Vec::new(),
-            },
-            waiting,
-            now,
-            deadline,
-        ))
+        Some(self.take_off(epoch, (ops, waiting), now, deadline))
     }
 
     /// Whether the node waits to be told what was heard, and no batch is about to tell it.
@@ -154,22 +145,17 @@ impl Lane {
 
     /// A batch of nothing but what was heard.
     pub(super) fn depart_with_news(&mut self, epoch: u64, now: Instant) -> Departure {
-        let batch = Batch {
-            epoch,
-            ops: Vec::new(),
-            heard: Vec::new(),
-        };
-        self.take_off(batch, Vec::new(), now, now + NEWS_TIME)
+        self.take_off(epoch, (Vec::new(), Vec::new()), now, now + NEWS_TIME)
     }
 
     fn take_off(
         &mut self,
-        mut batch: Batch,
-        waiting: Vec<Waiting>,
+        epoch: u64,
+        (ops, waiting): (Vec<Op>, Vec<Waiting>),
         now: Instant,
         deadline: Instant,
     ) -> Departure {
-        batch.heard = std::mem::take(&mut self.heard);
+        let heard = std::mem::take(&mut self.heard);
         self.next_number += 1;
         let number = self.next_number;
         self.flights.push(Flight {
@@ -179,7 +165,7 @@ impl Lane {
         });
         Departure {
             number,
-            batch,
+            batch: Batch { epoch, ops, heard },
             deadline,
         }
     }

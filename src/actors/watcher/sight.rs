@@ -9,6 +9,7 @@ use crate::actors::peer_handle::GoingDown;
 use crate::dynamo::health::Condition;
 use crate::dynamo::membership::lifecycle::NodeState;
 use crate::dynamo::node_id::NodeId;
+use crate::dynamo::ring::Ring;
 use crate::metrics::counter::Label;
 use crate::metrics::operations::{Operation, Outcome};
 
@@ -51,12 +52,7 @@ impl Sight {
         Ok(Self {
             state: Some(node.life().state),
             epoch: view.epoch(),
-            moving: ring.map_or(0, |ring| {
-                ring.placements
-                    .iter()
-                    .filter(|p| p.incoming.is_some())
-                    .count()
-            }),
+            moving: ring.map_or(0, Ring::moving),
             conditions: members.keys().filter_map(condition).collect(),
             members,
             hints: hints

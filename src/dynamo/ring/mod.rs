@@ -164,6 +164,13 @@ impl Ring {
         self.placements.iter().any(|p| p.incoming.is_some())
     }
 
+    /// How many partitions are moving.
+    #[must_use]
+    pub fn moving(&self) -> usize {
+        let moving = self.placements.iter().filter(|p| p.incoming.is_some());
+        moving.count()
+    }
+
     /// The partitions that the member gains in the move under way.
     pub fn gains<'a>(&'a self, id: &'a NodeId) -> impl Iterator<Item = Partition> + 'a {
         Partition::all().filter(move |p| self.placement(*p).is_gained_by(id))

@@ -39,13 +39,8 @@ impl Outline {
         let short = Partition::all().filter(|p| left(p) < before.placement(*p).owners.len());
         let short: Vec<Partition> = short.collect();
         let lost = short.iter().copied().filter(|p| left(p) == 0).collect();
-        let moving = next
-            .placements
-            .iter()
-            .filter(|row| row.incoming.is_some())
-            .count();
         Self {
-            moving,
+            moving: next.moving(),
             loads: loads(before, next),
             crowded: Partition::all().filter(|p| is_crowded(next, *p)).collect(),
             short,

@@ -128,8 +128,8 @@ fn begin(next: &mut Ring, ring: &Ring, roster: Roster) {
     });
 }
 
-/// A row whose owners are the same keeps still, and their order; one that has lost all of its owners has nothing
-/// to pull from any more.
+/// A row whose owners are the same keeps still, and their order; one that has lost all of its owners
+/// has nothing to pull from any more.
 fn placed((owners, after): (Vec<NodeId>, Vec<NodeId>)) -> Placement {
     let same = owners.len() == after.len() && owners.iter().all(|id| after.contains(id));
     let (owners, incoming) = match (owners.is_empty(), same) {

@@ -277,7 +277,7 @@ async fn transfers(api: Api) -> HttpResponse {
     let shown = ring.map_or_else(Vec::new, |ring| every_transfer(ring, &all));
     line(&json!({
         "epoch": view.epoch(),
-        "moving": ring.map_or(0, moving),
+        "moving": ring.map_or(0, Ring::moving),
         "transfers": shown,
         "kept": kept,
         "silent": silent,
@@ -355,13 +355,6 @@ async fn propose(api: &Api, ring: &Ring, change: Change) -> Result<(), ApiError>
     }
 }
 
-fn moving(ring: &Ring) -> usize {
-    ring.placements
-        .iter()
-        .filter(|row| row.incoming.is_some())
-        .count()
-}
-
 fn made(ring: &Ring, changed: bool) -> HttpResponse {
-    line(&json!({"epoch": ring.epoch, "changed": changed, "moving": moving(ring)}))
+    line(&json!({"epoch": ring.epoch, "changed": changed, "moving": ring.moving()}))
 }

@@ -36,7 +36,7 @@ pub(super) async fn figures(
         "ring": ring.map(|ring| json!({
             "epoch": ring.epoch,
             "hash": ring.hash().to_string(),
-            "moving": ring.placements.iter().filter(|p| p.incoming.is_some()).count(),
+            "moving": ring.moving(),
             "staged": ring.affairs.staged.iter().map(ToString::to_string).collect::<Vec<_>>(),
         })),
         "bounds_us": MICROS,

@@ -53,7 +53,7 @@ pub(super) async fn answer(
         "epoch": ring.epoch,
         "changed": changed,
         "staged": staged,
-        "moving_now": super::moving(&ring),
+        "moving_now": ring.moving(),
         "spared": names(&spared),
     });
     let told = match &next {
