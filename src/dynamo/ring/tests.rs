@@ -2,6 +2,7 @@
 
 mod changes;
 mod gone;
+mod least;
 mod recover;
 
 use std::collections::BTreeSet;
