@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use actix::{Actor, Addr, Arbiter};
 use arc_swap::ArcSwapOption;
+use rustix::process::setpriority_process;
 use slog::{Logger, crit, error, info};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -247,7 +248,7 @@ impl Node {
             store.clone(),
             named(log, "ring_keeper"),
         )?;
-        let (control, background) = (Arbiter::new(), Arbiter::new());
+        let (control, background) = (Arbiter::new(), yielding());
         let ring_keeper = RingKeeper::start_in_arbiter(&control.handle(), |_| keeper);
         let (exit, refused) = mpsc::channel(1);
         let life = LifePublisher::default();
@@ -297,6 +298,17 @@ impl Node {
             refused,
         })
     }
+}
+
+/// A thread that gives way to the others of the machine: what a client waits for is not on it.
+fn yielding() -> Arbiter {
+    const NICE: i32 = 10;
+    let arbiter = Arbiter::new();
+    // Without a thread: the one that asks. Whoever may not change it goes on as before.
+    arbiter.spawn_fn(|| {
+        let _changed = setpriority_process(None, NICE);
+    });
+    arbiter
 }
 
 type Store = (Option<DataDirectory>, Arc<dyn Engine>);

@@ -348,19 +348,25 @@ pub(crate) mod tests {
     async fn slow_answers_to_clients_slow_the_background_down() {
         tokio::time::pause();
         let background = background();
-        for _ in 0..20 {
+        let rate = async || background.status().await.unwrap()["transfers"].rate_bytes_s;
+        let crowd: Vec<_> = (0..1000)
+            .map(|_| {
+                let background = background.clone();
+                tokio::spawn(async move { background.turn(Kind::Transfers, FIRST).await })
+            })
+            .collect();
+        for _ in 0..3 {
             background.read_answered(Duration::from_millis(1));
             background.write_answered(Duration::from_millis(5));
+            tokio::time::sleep(LOOK_EVERY).await;
         }
-        tokio::time::sleep(LOOK_EVERY * 2).await;
-        let before = background.status().await.unwrap()["transfers"].rate_bytes_s;
-        assert!(before > FIRST);
+        assert!(rate().await > FIRST);
         for _ in 0..20 {
             background.write_answered(Duration::from_millis(300));
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        let after = background.status().await.unwrap()["transfers"].rate_bytes_s;
-        assert_eq!(after, SLOWEST);
+        assert_eq!(rate().await, SLOWEST);
+        crowd.iter().for_each(tokio::task::JoinHandle::abort);
     }
 
     #[actix::test]

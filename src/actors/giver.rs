@@ -14,6 +14,8 @@ use crate::dynamo::merkle::{Digest, record_digest};
 use crate::dynamo::quorum::Fault;
 use crate::wire::transfer::{DigestReply, PullCall, PullReply};
 
+/// What a call costs at either end, beside the bytes that it brings.
+pub(super) const CALL_COST: u64 = 16 << 10;
 /// A page is cut once it holds so many bytes, whatever the number of records.
 const PAGE_BYTES: usize = 1 << 20;
 /// A page whose turn did not come in time is cut here: slow, and not stuck.
@@ -59,10 +61,9 @@ impl Giver {
         }
     }
 
-    /// Whether the turn came in time. What the call costs is charged once it is known: a small
-    /// store is given away in no time, however little its node has to spare.
+    /// Whether the turn came in time. What the call costs beyond is charged once it is known.
     async fn turn(&self) -> bool {
-        let turn = self.background.turn(Kind::Transfers, 0);
+        let turn = self.background.turn(Kind::Transfers, CALL_COST);
         timeout(TURN_TIME, turn).await.is_ok()
     }
 

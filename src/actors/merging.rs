@@ -12,6 +12,9 @@ use crate::dynamo::quorum::Fault;
 use crate::dynamo::version::sync;
 use crate::wire::state::{StateError, decode_state, encode_state};
 
+/// So many records are written at once: what clients write waits for no more than these.
+const AT_ONCE: usize = 32;
+
 /// This node's records, to be read and merged into.
 #[derive(Debug, Clone)]
 pub struct Merging {
@@ -64,9 +67,10 @@ impl Merging {
             }
         }
         merged.missing = ops.len();
-        if !ops.is_empty() {
+        while !ops.is_empty() {
+            let rest = ops.split_off(ops.len().min(AT_ONCE));
             let apply = Apply {
-                ops,
+                ops: std::mem::replace(&mut ops, rest),
                 ..Apply::default()
             };
             let applied = self.store.send(apply).await;

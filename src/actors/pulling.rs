@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::asking::{AskError, ask};
 use super::background::{Background, Kind};
-use super::giver::digest;
+use super::giver::{CALL_COST, digest};
 use super::link::Link;
 use super::local_reader::LocalRecords;
 use super::merging::{MergeError, Merging};
@@ -74,7 +74,7 @@ impl Pulling {
     ) -> Result<Pulled, TransferError> {
         loop {
             let missing = self.pull_once(ring, partition, owner, seen).await?;
-            self.background.turn(Kind::Transfers, 0).await;
+            self.background.turn(Kind::Transfers, CALL_COST).await;
             let theirs = self.digest_of(ring, partition, owner).await?;
             // Equal digests, or a whole pass in which every record was here already: another
             // owner, or a write under way, may have given this node more than that one has.
@@ -123,7 +123,7 @@ impl Pulling {
     ) -> Result<usize, TransferError> {
         let (mut after, mut missing, mut damaged) = (None, 0, 0);
         loop {
-            self.background.turn(Kind::Transfers, 0).await;
+            self.background.turn(Kind::Transfers, CALL_COST).await;
             let call = PullCall {
                 epoch: ring.epoch,
                 partition: partition.number(),

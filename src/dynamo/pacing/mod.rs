@@ -1,5 +1,6 @@
-//! How fast background work may go: one rate for the node, which rises while its clients are served
-//! as fast as usual and falls when they are not, and an operator's limit for each kind of work.
+//! How fast background work may go: one rate for the node, which rises while it is used and the
+//! node's clients are served as fast as usual, and falls when they are not; and an operator's limit
+//! for each kind of work.
 //!
 //! A unit of work is let through when what was let through before it is paid for at the rate. No
 //! kind is ever held up for longer than [`LONGEST_PAUSE`], whatever the rates: work that never
@@ -17,10 +18,11 @@ pub use trend::Trend;
 pub const SLOWEST: u64 = 256 << 10;
 /// The highest rate of the node, in bytes per second.
 pub const FASTEST: u64 = 64 << 20;
-/// The rate that a node begins with, in bytes per second.
-pub const FIRST: u64 = 8 << 20;
+/// The rate that work begins with, in bytes per second: what it does to the clients shows only
+/// once it is done, so a rate that nobody used proves nothing.
+pub const FIRST: u64 = 1 << 20;
 /// The rate rises by so much at every look at the clients, in bytes per second.
-pub const RISE: u64 = 2 << 20;
+pub const RISE: u64 = 512 << 10;
 /// Pause between two looks at how the clients fare.
 pub const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How far work may run ahead of its rate, so that small units do not wait for the next tick.
@@ -100,6 +102,8 @@ pub struct KindStatus {
 #[derive(Debug)]
 pub struct Pacing<T> {
     rate: u64,
+    /// Whether work has waited for the rate since the last look at the clients.
+    used: bool,
     /// When everything let through is paid for.
     paid: Duration,
     lanes: [Lane<T>; Kind::ALL.len()],
@@ -144,6 +148,7 @@ impl<T> Default for Pacing<T> {
     fn default() -> Self {
         Self {
             rate: FIRST,
+            used: false,
             paid: Duration::ZERO,
             lanes: Default::default(),
             next: 0,
@@ -183,7 +188,9 @@ impl<T> Pacing<T> {
     fn grant_one(&mut self, now: Duration, turn: usize, is_gone: impl Fn(&T) -> bool) -> Option<T> {
         let lane = self.lanes.get_mut(turn)?;
         while lane.waiting.pop_front_if(|(who, _)| is_gone(who)).is_some() {}
-        let paid = self.paid <= now + AHEAD && lane.paid <= now + AHEAD;
+        let affordable = self.paid <= now + AHEAD;
+        self.used |= !affordable && !lane.waiting.is_empty();
+        let paid = affordable && lane.paid <= now + AHEAD;
         let starved = now >= lane.served + LONGEST_PAUSE;
         if !paid && !starved {
             return None;
@@ -202,12 +209,18 @@ impl<T> Pacing<T> {
     }
 
     /// Looks at how the clients fare, once every [`LOOK_EVERY`]: the rate is halved when they wait
-    /// longer than usual, and rises by a step when they do not.
+    /// longer than usual. When they do not, it rises by a step, or to twice as much where no
+    /// client is, if work has waited for it; else it goes back to [`FIRST`].
     pub fn heed(&mut self, clients: Foreground) {
         let reads = clients.reads.is_some_and(|now| self.reads.suffers(now));
         let writes = clients.writes.is_some_and(|now| self.writes.suffers(now));
+        let used = std::mem::take(&mut self.used);
         self.rate = if reads || writes {
             (self.rate / 2).max(SLOWEST)
+        } else if !used {
+            (self.rate + RISE).min(FIRST)
+        } else if clients == Foreground::default() {
+            (self.rate * 2).min(FASTEST)
         } else {
             (self.rate + RISE).min(FASTEST)
         };

@@ -109,28 +109,50 @@ fn a_limit_holds_for_its_kind_and_until_it_is_taken_away() {
     assert!(free > FIRST / 2, "{free}");
 }
 
+/// Looks at the clients after work had to wait for the rate, or with none.
+fn heed(pacing: &mut Pacing<Kind>, now: Duration, clients: Foreground, used: bool) -> u64 {
+    if used {
+        for kind in [Kind::Repair; 3] {
+            pacing.ask(now, kind, FASTEST * 4, kind);
+        }
+        pacing.grant(now, |_| false);
+        pacing.grant(now, |_| true);
+    }
+    pacing.heed(clients);
+    pacing.status(Kind::Repair).rate
+}
+
 #[test]
-fn the_rate_falls_while_clients_suffer_and_rises_when_they_do_not() {
-    let mut pacing: Pacing<()> = Pacing::default();
-    let rate = |pacing: &Pacing<()>| pacing.status(Kind::Repair).rate;
-    pacing.heed(quick());
-    assert_eq!(rate(&pacing), FIRST + RISE);
-    pacing.heed(SLOW);
-    assert_eq!(rate(&pacing) * 2, FIRST + RISE);
+fn a_rate_that_is_used_falls_while_clients_suffer_and_rises_when_they_do_not() {
+    let pacing = &mut Pacing::default();
+    assert_eq!(heed(pacing, SECOND, quick(), true), FIRST + RISE);
+    assert_eq!(heed(pacing, SECOND, SLOW, true) * 2, FIRST + RISE);
     for _ in 0..20 {
-        pacing.heed(SLOW);
+        heed(pacing, SECOND, SLOW, true);
     }
-    assert_eq!(rate(&pacing), SLOWEST, "never to nothing");
-    pacing.heed(Foreground::default());
-    assert_eq!(
-        rate(&pacing),
-        SLOWEST + RISE,
-        "an idle node has no clients to spare"
-    );
+    let slow = heed(pacing, SECOND, SLOW, true);
+    assert_eq!(slow, SLOWEST, "never to nothing");
+    let alone = heed(pacing, SECOND, Foreground::default(), true);
+    assert_eq!(alone, SLOWEST * 2, "there are no clients to spare");
     for _ in 0..100 {
-        pacing.heed(quick());
+        heed(pacing, SECOND, quick(), true);
     }
-    assert_eq!(rate(&pacing), FASTEST);
+    assert_eq!(heed(pacing, SECOND, quick(), true), FASTEST);
+}
+
+#[test]
+fn a_rate_that_nobody_uses_goes_back_to_the_first() {
+    let pacing = &mut Pacing::default();
+    assert_eq!(heed(pacing, SECOND, quick(), false), FIRST);
+    for _ in 0..9 {
+        heed(pacing, SECOND, quick(), true);
+    }
+    assert_eq!(heed(pacing, SECOND, quick(), false), FIRST);
+    heed(pacing, SECOND, SLOW, false);
+    heed(pacing, SECOND, SLOW, false);
+    assert_eq!(heed(pacing, SECOND, SLOW, false), FIRST / 8);
+    assert_eq!(heed(pacing, SECOND, quick(), false), FIRST / 8 + RISE);
+    assert_eq!(heed(pacing, SECOND, quick(), false), FIRST);
 }
 
 #[test]

@@ -136,8 +136,9 @@ impl Table {
 
     /// Gives the row one more owner, and whatever that owner cannot keep to others.
     fn fill(&mut self, row: usize) -> bool {
+        let room = self.room(row);
         let starts = (0..self.load.len()).map(|m| {
-            let fits = self.fits(row, None, m);
+            let fits = self.may_own(row, m) && self.fits(row, room, None, m);
             fits.then(|| Way {
                 cost: i32::from(!self.before[row].contains(&m)),
                 hops: 0,
@@ -195,17 +196,23 @@ impl Table {
         Some(taker)
     }
 
+    /// Every round looks at every row, so what does not depend on the giver is worked out once.
     fn hand_overs(&self) -> HandOvers {
         let mut best: HandOvers = vec![vec![None; self.load.len()]; self.load.len()];
         for (row, owners) in self.rows.iter().enumerate() {
             let is_new = |m| i32::from(!self.before[row].contains(&m));
-            for (place, &giver) in owners.iter().enumerate() {
-                for taker in (0..self.load.len()).filter(|&m| self.fits(row, Some(giver), m)) {
+            let room = self.room(row);
+            for taker in (0..self.load.len()).filter(|&m| self.may_own(row, m)) {
+                let (taken, tie) = (is_new(taker), tie(row, taker, 2));
+                for (place, &giver) in owners.iter().enumerate() {
+                    if !self.fits(row, room, Some(giver), taker) {
+                        continue;
+                    }
                     let (more, less) = (self.places[taker][place], self.places[giver][place]);
                     let found = HandOver {
-                        cost: is_new(taker) - is_new(giver),
+                        cost: taken - is_new(giver),
                         skew: more.cast_signed() - less.cast_signed(),
-                        tie: tie(row, taker, 2),
+                        tie,
                         row,
                     };
                     let known = &mut best[giver][taker];
@@ -216,18 +223,25 @@ impl Table {
         best
     }
 
-    /// Whether the member may own the partition, in the place of `instead` or beside all.
-    fn fits(&self, row: usize, instead: Option<usize>, member: usize) -> bool {
+    /// Whether the member is not an owner already, nor one to be spared.
+    fn may_own(&self, row: usize, member: usize) -> bool {
+        let spared = self.quotas.spared[member] && !self.before[row].contains(&member);
+        !spared && !self.rows[row].contains(&member)
+    }
+
+    /// How many more owners may share a zone with another; below 0 where too many do.
+    fn room(&self, row: usize) -> isize {
+        self.quotas.doubles.cast_signed() - self.doubled(row).cast_signed()
+    }
+
+    /// Whether the zones allow the member, in the place of `instead` or beside all.
+    fn fits(&self, row: usize, room: isize, instead: Option<usize>, member: usize) -> bool {
         let zones = &self.quotas.zone_of;
-        let is_new = !self.before[row].contains(&member);
-        if self.rows[row].contains(&member) || is_new && self.quotas.spared[member] {
-            return false;
-        }
         let without = instead.map(|m| zones[m]);
-        let leaves = without.map_or(0, |z| usize::from(self.in_zone(row, z) > 1));
+        let leaves = without.map_or(0, |z| isize::from(self.in_zone(row, z) > 1));
         let beside = self.in_zone(row, zones[member]);
         let beside = beside - usize::from(without == Some(zones[member]));
-        self.doubled(row) + usize::from(beside > 0) <= self.quotas.doubles + leaves
+        isize::from(beside > 0) <= room + leaves
     }
 
     fn in_zone(&self, row: usize, zone: usize) -> usize {
