@@ -16,10 +16,12 @@ use quorate::dynamo::membership::promise::{
     AcceptReply, Acceptor, Ballot, Loss, PredictReply, Proposal, Proposer, Step,
 };
 use quorate::dynamo::node_id::NodeId;
+use quorate::dynamo::quorum::{Decision, Fault, ReadQuorum};
 use quorate::dynamo::ring::{Addresses, Change, ClusterId, Member, OwnerSet, Ring, plan};
+use quorate::dynamo::version::State;
 use tokio::time::Instant;
 
-use super::Fault;
+use super::Fault as Planted;
 
 /// Nodes in a set: a bit for each.
 pub(crate) type Bits = u8;
@@ -114,12 +116,36 @@ pub(crate) struct Facts {
     pub(crate) key: Row,
 }
 
-type Admitted = [[bool; 2]; 2];
+/// What a node says to a read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Says {
+    /// It refuses, or cannot be asked, or is not heard.
+    Nothing,
+    /// Its state, which lacks the write.
+    Blind,
+    /// That it has flipped.
+    Flipped,
+}
+
+/// Whether a node serves a read and takes a write of the key, as an owner before and after the move.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Admitted {
+    pub(crate) reads: [Result<(), Refusal>; 2],
+    pub(crate) writes: [bool; 2],
+}
+
+/// Why a read is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    Flipped,
+    Otherwise,
+}
+
 /// Whoever proposes: its ring, itself, the highest ballot it has seen, and the change.
 type Making = (u8, u8, Rank, u16);
 
 pub(crate) struct Tables {
-    fault: Fault,
+    fault: Planted,
     /// The partition of the key that is written.
     key: Partition,
     rings: Vec<(Arc<Ring>, Arc<Facts>)>,
@@ -135,6 +161,7 @@ pub(crate) struct Tables {
     answered: HashMap<(u16, u8, u16), (u16, Next)>,
     lives: HashMap<(u8, u8, bool, Bits), Option<u16>>,
     admitted: HashMap<(u8, u8, bool, Bits), Admitted>,
+    answers: HashMap<(u8, bool, [Says; 4]), bool>,
 }
 
 pub(crate) fn id(node: u8) -> NodeId {
@@ -171,7 +198,7 @@ fn bits<'a>(ids: impl IntoIterator<Item = &'a NodeId>) -> Bits {
 }
 
 impl Tables {
-    pub(crate) fn new(fault: Fault, key: Partition) -> Self {
+    pub(crate) fn new(fault: Planted, key: Partition) -> Self {
         Self {
             fault,
             key,
@@ -188,6 +215,7 @@ impl Tables {
             answered: HashMap::new(),
             lives: HashMap::new(),
             admitted: HashMap::new(),
+            answers: HashMap::new(),
         }
     }
 
@@ -280,7 +308,7 @@ impl Tables {
             self.asks.all[usize::from(ask)].clone(),
         );
         let reply = if accept {
-            if self.fault == Fault::AcceptsWithoutPromise {
+            if self.fault == Planted::AcceptsWithoutPromise {
                 voter = Acceptor::default();
             }
             Reply::Accept(voter.accept(&ring, ask.epoch, &ask.ballot, &ask.proposal))
@@ -336,7 +364,7 @@ impl Tables {
     /// What a node's lifecycle wants to propose by itself: it has this ring, is done with its own
     /// transfers or not, and has heard these say that they are.
     pub(crate) fn wants(&mut self, node: u8, ring: u8, done: bool, heard: Bits) -> Option<u16> {
-        let (done, heard) = if self.fault == Fault::RetiresUnverified {
+        let (done, heard) = if self.fault == Planted::RetiresUnverified {
             (true, 0b1111)
         } else {
             (done, heard)
@@ -372,20 +400,52 @@ impl Tables {
             }
         }
         view.ring = Some(ring);
-        let admitted = [OwnerSet::Current, OwnerSet::Incoming].map(|set| {
-            let terms = Terms {
-                epoch,
-                set,
-                deadline: Instant::now(),
-                trace: None,
-            };
-            [
-                view.admit_read(key, &terms).is_ok(),
-                view.admit_write(key, &terms).is_ok(),
-            ]
-        });
+        let terms = |set| Terms {
+            epoch,
+            set,
+            deadline: Instant::now(),
+            trace: None,
+        };
+        let sets = [OwnerSet::Current, OwnerSet::Incoming];
+        let refusal = |fault| match fault {
+            Fault::Flipped => Refusal::Flipped,
+            _ => Refusal::Otherwise,
+        };
+        let admitted = Admitted {
+            reads: sets.map(|set| view.admit_read(key, &terms(set)).map_err(refusal)),
+            writes: sets.map(|set| view.admit_write(key, &terms(set)).is_ok()),
+        };
         self.admitted.insert(place, admitted);
         admitted
+    }
+
+    /// Whether a read of the key under this ring, of its owners before or after the move, is
+    /// answered once the nodes have said this.
+    pub(crate) fn is_answered(&mut self, ring: u8, incoming: bool, said: [Says; 4]) -> bool {
+        let place = (ring, incoming, said);
+        if let Some(known) = self.answers.get(&place) {
+            return *known;
+        }
+        let set = if incoming {
+            OwnerSet::Incoming
+        } else {
+            OwnerSet::Current
+        };
+        let mut placement = self.ring(ring).placement(self.key).clone();
+        if let (Planted::AsksNobodyBefore, true) = (self.fault, incoming) {
+            placement.owners = placement.incoming.clone().unwrap_or_default();
+        }
+        let mut quorum = ReadQuorum::new(&placement, set, READ);
+        for (node, says) in (0..).zip(said) {
+            match says {
+                Says::Nothing => continue,
+                Says::Blind => quorum.record(&id(node), Ok(State::default())),
+                Says::Flipped => quorum.record(&id(node), Err(Fault::Flipped)),
+            };
+        }
+        let is_answered = quorum.decide() == Decision::Done;
+        self.answers.insert(place, is_answered);
+        is_answered
     }
 }
 

@@ -14,15 +14,16 @@ use crate::actors::read_counts::Counted;
 use crate::actors::replica::{ReplicaWrite, Terms};
 use crate::actors::request::{Applied, Failure, ReadAnswer};
 use crate::dynamo::node_id::NodeId;
-use crate::dynamo::quorum::{Decision, Fault, ReadFollowUp, ReadQuorum};
+use crate::dynamo::quorum::{Decision, Fault, ReadFollowUp};
 use crate::wire::state::encode_state;
 
 /// How long the repair of a stale replica may take.
 const REPAIR_TIME: Duration = Duration::from_secs(4);
 
 impl ReadCoordinator {
-    /// With the quorum met: answers if the replies agree, else brings what they come to to as many
-    /// owners as must hold it. Replies that come in meanwhile change nothing of that any more.
+    /// With the quorum met: answers if enough owners are known to agree, else brings what the replies
+    /// come to to as many owners as must hold it. Replies that come in meanwhile change nothing of
+    /// that any more.
     pub(super) fn write_back_or_answer(&mut self, ctx: &mut Context<Self>) {
         if self.back.is_some() {
             return;
@@ -34,7 +35,7 @@ impl ReadCoordinator {
         let back = self
             .quorum
             .write_back(placement, self.worker.write_quorum(None));
-        if self.quorum.differs() {
+        if back.is_owed {
             self.worker.counts().count(Counted::WriteBack);
             let state = encode_state(&back.merged);
             for node in &back.missing {
@@ -105,7 +106,7 @@ impl ReadCoordinator {
 
     /// Repairs the replicas that were behind, but for those that have been written back to.
     pub(super) fn mend(&mut self) {
-        let quorum = std::mem::replace(&mut self.quorum, ReadQuorum::new(0, 1));
+        let quorum = std::mem::take(&mut self.quorum);
         let ReadFollowUp::Repair { mut stale, merged } = quorum.finish() else {
             return;
         };

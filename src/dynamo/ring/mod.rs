@@ -14,7 +14,7 @@ mod tests;
 
 pub use affairs::{Affairs, Departed, MAX_DEPARTED, MAX_STAGED, UnderWay};
 pub use change::{Change, Departure, MemberChange, PlanError};
-pub use outline::{Load, Outline};
+pub use outline::{Load, Outline, left_below};
 pub use plan::plan;
 
 use super::key::{PARTITIONS, Partition, fmix64};
@@ -199,6 +199,12 @@ impl Placement {
     #[must_use]
     pub fn involves(&self, id: &NodeId) -> bool {
         self.owners.contains(id) || self.incoming.as_ref().is_some_and(|to| to.contains(id))
+    }
+
+    /// Whether the node owns the partition, also after the move if there is one.
+    #[must_use]
+    pub fn keeps(&self, id: &NodeId) -> bool {
+        self.owners.contains(id) && self.incoming.as_ref().is_none_or(|to| to.contains(id))
     }
 
     /// Whether the node is to own the partition and has to pull it first. That is whoever does not
