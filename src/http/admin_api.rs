@@ -30,6 +30,7 @@ use super::key_path::key_below;
 use super::{body, console_api};
 use crate::actors::admin_handle::AdminHandle;
 use crate::actors::handle::Readiness;
+use crate::dynamo::key::Partition;
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::ring::{Member, Ring};
 use crate::dynamo::version::{Actor, Body, Context, Sibling};
@@ -251,6 +252,7 @@ struct RingAnswer<'a> {
     hash: String,
     partitions: Vec<Vec<&'a str>>,
     incoming: Vec<(u16, Vec<&'a str>)>,
+    crowded: Vec<u16>,
 }
 
 async fn ring(api: Api) -> Result<HttpResponse, ApiError> {
@@ -269,6 +271,7 @@ async fn ring(api: Api) -> Result<HttpResponse, ApiError> {
             .map(|row| names(&row.owners))
             .collect(),
         incoming: moving.collect(),
+        crowded: ring.crowded().map(Partition::number).collect(),
     }))
 }
 

@@ -42,10 +42,18 @@ impl Outline {
         Self {
             moving: next.moving(),
             loads: loads(before, next),
-            crowded: Partition::all().filter(|p| is_crowded(next, *p)).collect(),
+            crowded: next.crowded().collect(),
             short,
             lost,
         }
+    }
+}
+
+impl Ring {
+    /// Partitions that have fewer distinct zones among their owners than there could be, once what
+    /// moves has moved.
+    pub fn crowded(&self) -> impl Iterator<Item = Partition> {
+        Partition::all().filter(|p| is_crowded(self, *p))
     }
 }
 
