@@ -159,31 +159,21 @@ async fn status(api: Api) -> HttpResponse {
     let Ok(background) = node.background.status().await else {
         return going_down();
     };
-    let (view, life) = (api.node.view(), api.node.life());
+    let view = api.node.view();
     let (depth, capacity) = api.node.in_flight();
     let ring = view.ring.as_deref();
     let members: Vec<Value> = ring
         .iter()
         .flat_map(|ring| ring.members.iter().map(|m| member(&api, ring, m)))
         .collect();
-    let owners = ring.map_or(0, |ring| ring.members.len().min(ring.replicas));
-    line(&json!({
-        "node": view.me.as_str(),
-        "version": env!("CARGO_PKG_VERSION"),
-        "state": life.state.to_string(),
-        "waiting_for": life.waiting,
-        "cluster": ring.map(|ring| ring.cluster.to_string()),
+    let more = json!({
         "incarnation": store.incarnation,
         "boot": store.boot,
-        "ring": ring.map(|ring| json!({
-            "epoch": ring.epoch,
-            "hash": ring.hash().to_string(),
-            "moving": ring.moving(),
+        "ring": ring.map(|ring| with(of_ring(ring), json!({
             "waiting_for": gainers_away(&api, ring),
-            "staged": ring.affairs.staged.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "down": names(&ring.affairs.down),
-            "under_replicated": owners < ring.replicas,
-        })),
+            "under_replicated": ring.members.len() < ring.replicas,
+        }))),
         "members": members,
         "queues": {
             "client": {"depth": depth, "capacity": capacity},
@@ -208,7 +198,38 @@ async fn status(api: Api) -> HttpResponse {
         "background": background,
         "log": {"level": LevelName(node.logs.level()).as_str(), "lost": node.logs.lost()},
         "limits": api.limits,
-    }))
+    });
+    line(&with(standing(&api, ring), more))
+}
+
+/// What a node says of itself wherever it is asked: who it is, how far it has come, and its ring.
+pub(super) fn standing(api: &AdminApi, ring: Option<&Ring>) -> Value {
+    let life = api.node.life();
+    json!({
+        "node": api.node.view().me.as_str(),
+        "version": env!("CARGO_PKG_VERSION"),
+        "state": life.state.to_string(),
+        "waiting_for": life.waiting,
+        "cluster": ring.map(|ring| ring.cluster.to_string()),
+        "ring": ring.map(of_ring),
+    })
+}
+
+fn of_ring(ring: &Ring) -> Value {
+    json!({
+        "epoch": ring.epoch,
+        "hash": ring.hash().to_string(),
+        "moving": ring.moving(),
+        "staged": ring.affairs.staged.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    })
+}
+
+/// Two objects as one; what both have is as the second has it.
+pub(super) fn with(mut object: Value, more: Value) -> Value {
+    if let (Value::Object(all), Value::Object(more)) = (&mut object, more) {
+        all.extend(more);
+    }
+    object
 }
 
 /// The members that have something to pull and do not answer this node.
