@@ -1,6 +1,6 @@
 # The project's commands. `make test` changes nothing in the project; `make fix` does.
 
-.PHONY: test fix bench faults soak mutants tools packages rust
+.PHONY: test fix bench faults soak mutants image pictures tools packages rust
 
 # What the tests drive beside Quorate itself: the program, and the Debian package it comes in.
 PROGRAMS = ip:iproute2 nft:nftables faketime:faketime strace:strace curl:curl \
@@ -46,6 +46,15 @@ soak: tools
 mutants: tools
 	cargo test --features components,mutants --no-run
 	cargo test --features components,mutants --test mutants
+
+# Whether docker/Dockerfile compiles Quorate, without network; some ten minutes.
+image: tools
+	command -v debootstrap >/dev/null || tests/packages.sh debootstrap
+	cargo test --features components,extra --test docker compiling
+
+# The pictures of docs/console.md; look at them before they are committed.
+pictures: tools
+	cargo test --features components,extra --test console pictures
 
 # What Rust needs to check itself; nothing where it is there already. A C compiler, make and perl
 # are assumed.

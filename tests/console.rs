@@ -9,12 +9,15 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+#[cfg(feature = "extra")]
+#[path = "console/pictures.rs"]
+mod pictures;
 mod support;
 
 use support::browser::Browser;
@@ -40,32 +43,33 @@ fn told(text: &str) -> String {
     )
 }
 
-/// Does something while clients read and write through all nodes.
-fn under_load(cluster: &Cluster, work: impl FnOnce()) {
-    let stop = AtomicBool::new(false);
-    let urls: Vec<String> = cluster.running().map(|node| node.url("load")).collect();
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let client = Client::new();
-            while !stop.load(Ordering::Relaxed) {
-                for url in &urls {
-                    if let Some(answer) = client.try_get(url) {
-                        drop(client.try_put(
-                            url,
-                            &json!(1),
-                            answer.json()["clock"].as_str().unwrap_or(""),
-                        ));
-                    }
-                }
-            }
-        });
-        // The load ends even if the work fails.
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-        stop.store(true, Ordering::Relaxed);
-        if let Err(panic) = outcome {
-            std::panic::resume_unwind(panic);
-        }
-    });
+/// `quorate bench` at all nodes, until it is dropped.
+struct Bench(Child);
+
+impl Bench {
+    fn of(cluster: &Cluster, args: &[&str]) -> Self {
+        let nodes = cluster.running().map(|node| node.client.as_str());
+        let nodes: Vec<&str> = nodes.collect();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
+        command.args(["bench", "--op", "mixed", "--seconds", "600", "--endpoints"]);
+        command.arg(nodes.join(",")).args(args);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        Self(command.spawn().unwrap())
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// Each node in the zone beside it.
+fn in_zones(cluster: &mut Cluster, zones: &[&str]) {
+    for (node, zone) in cluster.nodes.iter_mut().zip(zones) {
+        node.extra.extend(["--zone", zone].map(str::to_owned));
+    }
 }
 
 #[test]
@@ -79,11 +83,13 @@ fn the_page_shows_a_cluster_that_works_grows_and_loses_a_node() {
     }
     browser.wait("document.querySelectorAll('#ring .held').length >= 3");
     browser.wait("document.querySelector('#ring .big').textContent === '3/3'");
-    under_load(&cluster, || {
-        browser.wait("/^[1-9]/.test(document.querySelector('#strip .figure').innerText)");
-        browser.wait("document.querySelector('#strip .under').innerText.includes('p99')");
-        browser.wait(&format!("/ · /.test({}.innerText)", row("n2")));
-    });
+    let bench = Bench::of(
+        &cluster,
+        &["--keys", "100", "--connections", "3", "--rate", "200"],
+    );
+    browser.wait("/^[1-9]/.test(document.querySelector('#strip .figure').innerText)");
+    browser.wait("document.querySelector('#strip .under').innerText.includes('p99')");
+    browser.wait(&format!("/ · /.test({}.innerText)", row("n2")));
     assert_eq!(browser.complaints(), Vec::<String>::new());
 
     a_change_is_shown_staged_and_under_way(&browser, &mut cluster);
@@ -97,10 +103,19 @@ fn the_page_shows_a_cluster_that_works_grows_and_loses_a_node() {
     browser.wait(&told("n2 answers n1 again"));
     browser.wait(&format!("{}.innerText.includes('READY')", row("n2")));
     assert_eq!(browser.complaints(), Vec::<String>::new());
+    drop(bench);
     // An open page must not hold up a node that is told to stop.
     cluster.nodes[0].signal(Signal::TERM);
     assert!(cluster.nodes[0].wait_exit(Duration::from_secs(8)).success());
     browser.wait("document.getElementById('banner').innerText.includes('does not answer')");
+}
+
+/// What `quorate cluster` says to an operator who asks this node.
+fn operator(cluster: &Cluster, node: usize, args: &[&str]) -> Value {
+    let args = [&["cluster"], args, &["-o", "json"]].concat();
+    let (code, out, err) = cluster.nodes[node].command_line(&args);
+    assert_eq!(code, 0, "{out}{err}");
+    serde_json::from_str(&out).unwrap()
 }
 
 fn a_change_is_shown_staged_and_under_way(browser: &Browser, cluster: &mut Cluster) {
@@ -114,25 +129,80 @@ fn a_change_is_shown_staged_and_under_way(browser: &Browser, cluster: &mut Clust
     new.spawn();
     browser.wait("document.getElementById('plan').innerText.includes('join n4')");
     browser.wait("document.getElementById('plan').innerText.includes('0 → 192 partitions')");
-    let operator = |node: usize, args: &[&str]| {
-        let args = [&["cluster"], args, &["-o", "json"]].concat();
-        let (code, out, err) = cluster.nodes[node].command_line(&args);
-        assert_eq!(code, 0, "{out}{err}");
-        serde_json::from_str::<Value>(&out).unwrap()
-    };
-    operator(3, &["limit", "transfers", "1", "1"]);
-    let epoch = operator(0, &["plan"])["epoch"].to_string();
-    operator(0, &["commit", "--epoch", &epoch]);
+    operator(cluster, 3, &["limit", "transfers", "1", "1"]);
+    let epoch = operator(cluster, 0, &["plan"])["epoch"].to_string();
+    operator(cluster, 0, &["commit", "--epoch", &epoch]);
     browser.wait("document.querySelectorAll('#members-body tr').length === 4");
     browser.wait(&told("n4 is a member"));
     browser.wait(&told("partitions begin to move"));
     browser.wait("document.getElementById('transfers').innerText.includes('not begun')");
     browser.wait("document.querySelectorAll('#ring .moving').length > 0");
     browser.wait("document.getElementById('plan').innerText === ''");
-    operator(0, &["limit", "transfers", "4", "none"]);
+    operator(cluster, 0, &["limit", "transfers", "4", "none"]);
     browser.wait(&format!("{}.innerText.includes('READY')", row("n4")));
     browser.wait("document.querySelectorAll('#ring [data-owner=n4]').length > 0");
     browser.wait("document.getElementById('changes').hidden");
+}
+
+/// Whether what is shown has exactly these, in order, as this datum.
+fn distinct(shown: &str, datum: &str, values: &str) -> String {
+    format!(
+        "[...new Set([...document.querySelectorAll('{shown}')].map(e => e.dataset.{datum}))].sort().join(' ') === '{values}'"
+    )
+}
+
+#[test]
+fn the_ring_shows_the_zones_and_who_is_on_the_way_out() {
+    let mut cluster = Cluster::prepare(4, &[]);
+    in_zones(&mut cluster, &["east", "west", "south", "east"]);
+    cluster.spawn_all();
+    cluster.wait_ready();
+    let browser = Browser::start();
+    open(&browser, &cluster, "");
+    for shown in ["#ring .zone-edge", "#zones li"] {
+        browser.wait(&distinct(shown, "zone", "east south west"));
+    }
+    browser.wait("document.getElementById('zones').innerText.includes('2 members')");
+    // Every partition has an owner in each.
+    browser.eval("document.getElementById('ring').focus()");
+    for _ in 0..3 {
+        browser.press("ArrowRight");
+        let note = browser.text("#ring-note");
+        for zone in [" in east", " in west", " in south"] {
+            assert!(note.contains(zone), "{note}");
+        }
+    }
+    assert_eq!(
+        browser.eval("document.querySelectorAll('#ring .crowded').length"),
+        0
+    );
+    browser.eval("document.querySelector('#zones [data-zone=east]').focus()");
+    browser.wait(&distinct("#ring .lit", "owner", "n1 n4"));
+    browser.eval("document.activeElement.blur()");
+    browser.wait("document.querySelectorAll('#ring.dimmed').length === 0");
+
+    for node in 0..4 {
+        operator(&cluster, node, &["limit", "transfers", "1", "1"]);
+    }
+    let epoch = operator(&cluster, 0, &["leave", "n4"])["epoch"].to_string();
+    operator(&cluster, 0, &["commit", "--epoch", &epoch]);
+    browser.wait("document.querySelectorAll('#ring .moving').length > 0");
+    browser.wait(&distinct("#ring .held.unsettled", "owner", "n4"));
+    browser.wait(&format!("{}.innerText.includes('LEAVING')", row("n4")));
+    browser.wait("document.getElementById('ring-note').innerText.includes('n4 is LEAVING')");
+    on_a_phone(&browser);
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+}
+
+/// Nothing lies beyond the edge, in light nor in dark.
+fn on_a_phone(browser: &Browser) {
+    let paper = "getComputedStyle(document.body).backgroundColor";
+    for (scheme, colour) in [("light", "rgb(246, 245, 241)"), ("dark", "rgb(18, 21, 24)")] {
+        browser.screen(390, 844, scheme);
+        browser.wait(&format!("{paper} === '{colour}'"));
+        browser.wait("document.documentElement.scrollWidth === 390");
+        browser.wait("document.getElementById('zones').getBoundingClientRect().right <= 390");
+    }
 }
 
 /// Two values that nobody has merged, on a key.

@@ -5,6 +5,9 @@
 #![expect(clippy::expect_used, reason = "a failure here fails the test")]
 #![allow(clippy::indexing_slicing, reason = "a failure here fails the test")]
 
+#[cfg(feature = "extra")]
+#[path = "docker/compiling.rs"]
+mod compiling;
 #[path = "docker/engine.rs"]
 mod engine;
 #[path = "docker/files.rs"]

@@ -56,18 +56,18 @@ pub(crate) struct Measured {
 
 /// A kind of load.
 #[derive(Debug, Clone, Copy)]
-struct Load {
+pub(crate) struct Load {
     op: &'static str,
     connections: &'static str,
     keys: &'static str,
 }
 
-const PUT: Load = Load {
+pub(crate) const PUT: Load = Load {
     op: "put",
     connections: "64",
     keys: "10000",
 };
-const GET: Load = Load { op: "get", ..PUT };
+pub(crate) const GET: Load = Load { op: "get", ..PUT };
 /// Writing 10 000 keys over one connection would take longer than measuring it.
 const PUT_ALONE: Load = Load {
     op: "put",
@@ -94,7 +94,7 @@ struct Latencies {
 
 /// Starts the systems, measures, and leaves ending them to the caller.
 pub(crate) fn measure(plan: &Plan, dir: &Path, processes: &Processes) -> Outcome<Measured> {
-    let cluster = systems::cluster(processes, dir, &plan.quorate)?;
+    let cluster = systems::cluster(processes, dir, &plan.quorate, &[])?;
     let fill = Plan {
         seconds: 2,
         repeats: 1,
@@ -125,7 +125,7 @@ pub(crate) fn measure(plan: &Plan, dir: &Path, processes: &Processes) -> Outcome
 
 /// Runs `quorate bench`. It says once a second how much it has done; the CPU time is taken from
 /// its first such word to its last.
-fn cell(plan: &Plan, system: &System, load: Load) -> Outcome<Cell> {
+pub(crate) fn cell(plan: &Plan, system: &System, load: Load) -> Outcome<Cell> {
     let before = MachineTime::now()?;
     let mut bench = Command::new(&plan.quorate)
         .args(["bench", "-o", "json", "--value-size", "100"])

@@ -3,6 +3,7 @@
 
 mod bare;
 mod cells;
+mod compare;
 mod echo;
 mod process;
 mod serving;
@@ -11,7 +12,7 @@ mod table;
 
 use std::error::Error;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -22,6 +23,7 @@ use process::Processes;
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 const USAGE: &str = "usage: limits [--seconds S] [--repeats N] [--quorate PATH]
+       limits compare [--seconds S] [--repeats N] PATH[ FLAG…] PATH[ FLAG…]…
        limits echo ADDRESS
        limits bare ADDRESS LOG PEER PEER";
 
@@ -31,25 +33,37 @@ fn main() -> Outcome<()> {
     match words[..] {
         ["echo", address] => serving::run(echo::serve(address)),
         ["bare", address, log, ref peers @ ..] => serving::run(bare::serve(address, log, peers)),
-        _ => drive(&plan(&words)?),
+        ["compare", ref words @ ..] => {
+            let (plan, clusters) = plan(words)?;
+            drive(|dir, processes| compare::measure(&plan, &clusters, dir, processes))
+        }
+        ref words => match plan(words)? {
+            (plan, clusters) if clusters.is_empty() => {
+                drive(|dir, processes| Ok(table::render(&cells::measure(&plan, dir, processes)?)?))
+            }
+            _ => Err(USAGE.into()),
+        },
     }
 }
 
-fn plan(words: &[&str]) -> Outcome<Plan> {
+/// What the flags say, and the words after them.
+fn plan<'a>(words: &[&'a str]) -> Outcome<(Plan, Vec<&'a str>)> {
     let mut plan = Plan {
         seconds: 3,
         repeats: 3,
         quorate: beside_this_program()?,
     };
-    for pair in words.chunks(2) {
-        match *pair {
-            ["--seconds", seconds] => plan.seconds = seconds.parse()?,
-            ["--repeats", repeats] => plan.repeats = repeats.parse()?,
-            ["--quorate", path] => plan.quorate = path.into(),
-            _ => return Err(USAGE.into()),
+    let mut words = words;
+    while let [flag, value, rest @ ..] = words {
+        match *flag {
+            "--seconds" => plan.seconds = value.parse()?,
+            "--repeats" => plan.repeats = value.parse()?,
+            "--quorate" => plan.quorate = value.into(),
+            _ => break,
         }
+        words = rest;
     }
-    Ok(plan)
+    Ok((plan, words.to_vec()))
 }
 
 /// `target/release/examples/limits` finds `target/release/quorate`.
@@ -60,8 +74,9 @@ fn beside_this_program() -> Outcome<PathBuf> {
     Ok(path.join("quorate"))
 }
 
-/// Runs the plan on a thread, so that a signal can end everything that it has started.
-fn drive(plan: &Plan) -> Outcome<()> {
+/// Measures on a thread, so that a signal can end everything that it has started, and prints what
+/// was measured.
+fn drive(measure: impl FnOnce(&Path, &Processes) -> Outcome<String> + Send) -> Outcome<()> {
     let directory = tempfile::tempdir()?;
     let processes = Processes::default();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -70,7 +85,7 @@ fn drive(plan: &Plan) -> Outcome<()> {
     let outcome = std::thread::scope(|scope| {
         let (done, finished) = tokio::sync::oneshot::channel::<()>();
         let measuring = scope.spawn(|| {
-            let outcome = cells::measure(plan, directory.path(), &processes);
+            let outcome = measure(directory.path(), &processes);
             drop(done);
             outcome
         });
@@ -93,6 +108,5 @@ fn drive(plan: &Plan) -> Outcome<()> {
             Err(error) => Err(error.into()),
         }
     });
-    let table = table::render(&outcome?)?;
-    Ok(std::io::stdout().write_all(table.as_bytes())?)
+    Ok(std::io::stdout().write_all(outcome?.as_bytes())?)
 }

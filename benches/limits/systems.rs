@@ -43,8 +43,13 @@ pub(crate) fn bare(processes: &Processes, dir: &Path) -> Outcome<System> {
     Ok(System { endpoints, ids })
 }
 
-/// A cluster: three processes, as an operator would start them.
-pub(crate) fn cluster(processes: &Processes, dir: &Path, quorate: &Path) -> Outcome<System> {
+/// A cluster: three processes, as an operator would start them, with these flags beside the needed.
+pub(crate) fn cluster(
+    processes: &Processes,
+    dir: &Path,
+    quorate: &Path,
+    flags: &[&str],
+) -> Outcome<System> {
     let (endpoints, peers) = (three_free_addresses()?, three_free_addresses()?);
     let (admins, seeds) = (three_free_addresses()?, peers.join(","));
     let mut ids = Vec::new();
@@ -56,6 +61,7 @@ pub(crate) fn cluster(processes: &Processes, dir: &Path, quorate: &Path) -> Outc
             .args(["--name", &name, "--client", client, "--admin", admin])
             .args(["--peer", peer, "--seeds", &seeds, "--data-dir"])
             .arg(dir.join(&name))
+            .args(flags)
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         ids.push(processes.start(&mut command)?);

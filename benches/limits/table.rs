@@ -110,15 +110,16 @@ fn figures(measured: &Measured) -> [(&'static str, Spread, Target); 7] {
     ]
 }
 
+/// The median of some figures, the least and the greatest.
 #[derive(Debug, Clone, Copy)]
-struct Spread {
+pub(crate) struct Spread {
     median: f64,
     least: f64,
     most: f64,
 }
 
 impl Spread {
-    fn of(mut figures: Vec<f64>) -> Self {
+    pub(crate) fn of(mut figures: Vec<f64>) -> Self {
         figures.sort_by(f64::total_cmp);
         let at = |place: usize| figures.get(place).copied().unwrap_or(f64::NAN);
         Self {
@@ -128,7 +129,7 @@ impl Spread {
         }
     }
 
-    fn shown(self, digits: usize) -> String {
+    pub(crate) fn shown(self, digits: usize) -> String {
         let Self {
             median,
             least,

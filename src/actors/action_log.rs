@@ -135,16 +135,15 @@ impl Action {
     /// The read ends.
     pub fn read_ends(&self, answer: &Result<ReadAnswer, Failure>, took: Duration) {
         let end = match answer {
-            Ok(answer) => End {
-                outcome: "success",
-                result: if answer.state.is_live() {
-                    "ok"
-                } else {
-                    "not_found"
-                },
-                siblings: Some(answer.state.live().len()),
-                acks: Some(answer.acks),
-            },
+            Ok(answer) => {
+                let siblings = answer.state.live().len();
+                End {
+                    outcome: "success",
+                    result: if siblings > 0 { "ok" } else { "not_found" },
+                    siblings: Some(siblings),
+                    acks: Some(answer.acks),
+                }
+            }
             Err(failure) => End::of(failure),
         };
         self.note(end, took);

@@ -30,6 +30,7 @@ use super::key_path::key_below;
 use super::{body, console_api};
 use crate::actors::admin_handle::AdminHandle;
 use crate::actors::handle::Readiness;
+use crate::dynamo::key::Partition;
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::ring::{Member, Ring};
 use crate::dynamo::version::{Actor, Body, Context, Sibling};
@@ -160,31 +161,21 @@ async fn status(api: Api) -> HttpResponse {
     let Ok(background) = node.background.status().await else {
         return going_down();
     };
-    let (view, life) = (api.node.view(), api.node.life());
+    let view = api.node.view();
     let (depth, capacity) = api.node.in_flight();
     let ring = view.ring.as_deref();
     let members: Vec<Value> = ring
         .iter()
         .flat_map(|ring| ring.members.iter().map(|m| member(&api, ring, m)))
         .collect();
-    let owners = ring.map_or(0, |ring| ring.members.len().min(ring.replicas));
-    line(&json!({
-        "node": view.me.as_str(),
-        "version": env!("CARGO_PKG_VERSION"),
-        "state": life.state.to_string(),
-        "waiting_for": life.waiting,
-        "cluster": ring.map(|ring| ring.cluster.to_string()),
+    let more = json!({
         "incarnation": store.incarnation,
         "boot": store.boot,
-        "ring": ring.map(|ring| json!({
-            "epoch": ring.epoch,
-            "hash": ring.hash().to_string(),
-            "moving": ring.moving(),
+        "ring": ring.map(|ring| with(of_ring(ring), json!({
             "waiting_for": gainers_away(&api, ring),
-            "staged": ring.affairs.staged.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "down": names(&ring.affairs.down),
-            "under_replicated": owners < ring.replicas,
-        })),
+            "under_replicated": ring.members.len() < ring.replicas,
+        }))),
         "members": members,
         "queues": {
             "client": {"depth": depth, "capacity": capacity},
@@ -209,7 +200,38 @@ async fn status(api: Api) -> HttpResponse {
         "background": background,
         "log": {"level": LevelName(node.logs.level()).as_str(), "lost": node.logs.lost()},
         "limits": api.limits,
-    }))
+    });
+    line(&with(standing(&api, ring), more))
+}
+
+/// What a node says of itself wherever it is asked: who it is, how far it has come, and its ring.
+pub(super) fn standing(api: &AdminApi, ring: Option<&Ring>) -> Value {
+    let life = api.node.life();
+    json!({
+        "node": api.node.view().me.as_str(),
+        "version": env!("CARGO_PKG_VERSION"),
+        "state": life.state.to_string(),
+        "waiting_for": life.waiting,
+        "cluster": ring.map(|ring| ring.cluster.to_string()),
+        "ring": ring.map(of_ring),
+    })
+}
+
+fn of_ring(ring: &Ring) -> Value {
+    json!({
+        "epoch": ring.epoch,
+        "hash": ring.hash().to_string(),
+        "moving": ring.moving(),
+        "staged": ring.affairs.staged.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    })
+}
+
+/// Two objects as one; what both have is as the second has it.
+pub(super) fn with(mut object: Value, more: Value) -> Value {
+    if let (Value::Object(all), Value::Object(more)) = (&mut object, more) {
+        all.extend(more);
+    }
+    object
 }
 
 /// The members that have something to pull and do not answer this node.
@@ -253,6 +275,7 @@ struct RingAnswer<'a> {
     hash: String,
     partitions: Vec<Vec<&'a str>>,
     incoming: Vec<(u16, Vec<&'a str>)>,
+    crowded: Vec<u16>,
 }
 
 async fn ring(api: Api) -> Result<HttpResponse, ApiError> {
@@ -271,6 +294,7 @@ async fn ring(api: Api) -> Result<HttpResponse, ApiError> {
             .map(|row| names(&row.owners))
             .collect(),
         incoming: moving.collect(),
+        crowded: ring.crowded().map(Partition::number).collect(),
     }))
 }
 

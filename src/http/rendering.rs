@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use crate::dynamo::version::State;
+use crate::dynamo::version::{Sibling, State};
 
 /// A JSON object in the making; fields come in the order they are added.
 pub(super) struct Object(Vec<u8>);
@@ -55,23 +55,25 @@ impl Object {
 
 /// The live values as a JSON array.
 pub(super) fn values(state: &State) -> Vec<u8> {
-    let mut out = Vec::with_capacity(values_bytes(state));
-    push_values(&mut out, state);
+    let live = state.live();
+    let mut out = Vec::with_capacity(bytes_of(&live));
+    push_values(&mut out, &live);
     out
 }
 
 /// What a read answers: `{"value":[…],"clock":"…"}`, in one allocation.
 pub(super) fn read_answer(state: &State, clock: &str) -> Bytes {
     const FRAME: usize = "{\"value\":,\"clock\":\"\"}\n".len();
-    let mut out = Object::with_capacity(FRAME + values_bytes(state) + clock.len());
+    let live = state.live();
+    let mut out = Object::with_capacity(FRAME + bytes_of(&live) + clock.len());
     out.open("value");
-    push_values(&mut out.0, state);
+    push_values(&mut out.0, &live);
     out.plain("clock", clock).finish()
 }
 
-fn push_values(out: &mut Vec<u8>, state: &State) {
+fn push_values(out: &mut Vec<u8>, live: &[(&Sibling, &Bytes)]) {
     out.push(b'[');
-    for (i, (_, value)) in state.live().into_iter().enumerate() {
+    for (i, (_, value)) in live.iter().enumerate() {
         if i > 0 {
             out.push(b',');
         }
@@ -80,8 +82,7 @@ fn push_values(out: &mut Vec<u8>, state: &State) {
     out.push(b']');
 }
 
-fn values_bytes(state: &State) -> usize {
-    let live = state.live();
+fn bytes_of(live: &[(&Sibling, &Bytes)]) -> usize {
     live.iter().map(|(_, value)| value.len() + 1).sum::<usize>() + 2
 }
 
@@ -89,7 +90,7 @@ fn values_bytes(state: &State) -> usize {
 mod tests {
     use super::*;
     use crate::dynamo::node_id::Incarnation;
-    use crate::dynamo::version::{Actor, Body, Context, Dot, RequestId, Sibling};
+    use crate::dynamo::version::{Actor, Body, Context, Dot, RequestId};
 
     fn sibling(n: u64, body: Body) -> Sibling {
         let actor = Actor {

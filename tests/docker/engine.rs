@@ -59,12 +59,17 @@ impl Engine {
     /// The command line of `docker` or `docker-compose`, for this engine.
     pub(crate) fn client(&self, program: &str) -> Command {
         let mut command = Command::new(tool(program));
+        self.told_to(&mut command);
+        command
+    }
+
+    /// Has a program ask this engine, if it asks any.
+    pub(crate) fn told_to(&self, command: &mut Command) {
         command.env("DOCKER_HOST", self.host());
         command.env("DOCKER_CONFIG", self.dir.path().join("config"));
         // What also those have who have not installed BuildKit.
         command.env("DOCKER_BUILDKIT", "0");
         command.stdin(Stdio::null());
-        command
     }
 
     /// The output of a program that runs on the host, beside the containers.

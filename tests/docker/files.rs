@@ -125,6 +125,19 @@ fn nodes_and_balancers_can_write_nowhere_but_to_their_data_and_gain_no_rights() 
     }
 }
 
+/// A line for each request would fill the host's disk.
+#[test]
+fn what_nodes_and_balancers_log_is_bounded() {
+    for (file, environment) in FILES {
+        for (name, service) in services(&config(file, environment, &[])) {
+            let options = &service["logging"]["options"];
+            let bounded = options["max-size"].is_string() && options["max-file"].is_string();
+            let ours = service["build"].is_object();
+            assert!(bounded || !ours, "{file}: {name}: {service}");
+        }
+    }
+}
+
 /// The seed's way: registrator reads them, and a node finds itself and the others by what it makes
 /// of them.
 #[test]

@@ -46,6 +46,7 @@ fn build() -> PathBuf {
     let engine = Engine::start(&network, 0);
     let project = engine.scratch("project");
     context(&project);
+    program(&project);
     base_images(&engine);
     let compose = project.join("docker/compose.yaml");
     let mut command = engine.client("docker-compose");
@@ -92,11 +93,10 @@ pub(crate) fn argument(dockerfile: &str, name: &str) -> String {
         .to_owned()
 }
 
-/// The project as far as a build may see it, with the program that is tested here.
-fn context(to: &Path) {
+/// The project as far as a build may see it.
+pub(crate) fn context(to: &Path) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     fs::create_dir_all(to.join("docs")).expect("a directory");
-    fs::create_dir_all(to.join("dist")).expect("a directory");
     for file in [
         ".dockerignore",
         "Cargo.toml",
@@ -108,6 +108,11 @@ fn context(to: &Path) {
     }
     copy_tree(&root.join("src"), &to.join("src"));
     docker_folder(to);
+}
+
+/// The program that is tested here, which then need not be compiled.
+fn program(to: &Path) {
+    fs::create_dir_all(to.join("dist")).expect("a directory");
     let mut strip = Command::new("strip");
     strip
         .arg("-o")

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::support::tools::installed;
 use crate::support::{Client, eventually, free_address};
 
 /// The version that the Makefile installs.
@@ -26,19 +27,8 @@ pub(crate) struct Elasticsearch {
     dir: TempDir,
 }
 
-/// What `make tools` puts under the target directory.
 pub(crate) fn tool(path: &str) -> PathBuf {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent();
-    let tool = target
-        .expect("the target directory")
-        .join("tools")
-        .join(path);
-    assert!(
-        tool.exists(),
-        "{} is not there: `make tools` puts it there",
-        tool.display()
-    );
-    tool
+    installed(path, "make tools")
 }
 
 impl Elasticsearch {

@@ -37,10 +37,18 @@ impl Outline {
         Self {
             moving: next.moving(),
             loads: loads(before, next),
-            crowded: Partition::all().filter(|p| is_crowded(next, *p)).collect(),
+            crowded: next.crowded().collect(),
             short: left_below(before, next, usize::MAX),
             lost: left_below(before, next, 1),
         }
+    }
+}
+
+impl Ring {
+    /// Partitions that have fewer distinct zones among their owners than there could be, once what
+    /// moves has moved.
+    pub fn crowded(&self) -> impl Iterator<Item = Partition> {
+        Partition::all().filter(|p| is_crowded(self, *p))
     }
 }
 

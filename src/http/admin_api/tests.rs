@@ -178,6 +178,7 @@ async fn the_ring_is_shown_whole_and_for_one_key() {
     assert_eq!(partitions.len(), 256);
     assert!(partitions.iter().all(|row| *row == json!(["a", "b", "c"])));
     assert_eq!(ring["incoming"][255], json!([255, ["a", "b", "d"]]));
+    assert_eq!(ring["crowded"], json!([]));
     let home = get(api, "/ring/a%2Fb").await;
     has_all(&home, &["partition", "hash", "owners", "fallbacks"]);
     let hash = key("a/b").hash();

@@ -34,11 +34,12 @@ async function look() {
   answered = Date.now();
   // By name, so that a node has the same colour on every page.
   for (const name of cluster.members.map((member) => member.name).sort(byNumber)) colour(name);
-  const hash = cluster.ring ? `${cluster.ring.epoch} ${cluster.ring.hash}` : "";
+  const zones = new Map(cluster.members.map((member) => [member.name, member.zone]));
+  const hash = cluster.ring ? JSON.stringify([cluster.ring.epoch, cluster.ring.hash, [...zones]]) : "";
   if (hash !== shown.ring && cluster.ring) {
     const table = await get("/ring");
     shown = { ring: hash, table, shares: shares(table) };
-    ring.show(table, colour);
+    ring.show(table, colour, zones);
   }
   history.add(cluster);
   show(cluster);
@@ -63,11 +64,9 @@ function show(cluster) {
   facts(cluster);
   strip(cluster, under);
   ring.state({
-    reachable: cluster.members.length - away.size,
-    members: cluster.members.length,
+    members: cluster.members,
     epoch: cluster.ring?.epoch ?? 0,
     moving: cluster.ring?.moving ?? 0,
-    away,
     under,
   });
   members.show(cluster, history, colour, shown.shares);

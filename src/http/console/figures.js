@@ -5,6 +5,9 @@ const WINDOW_MS = 10000;
 
 export const OPERATIONS = ["get", "put", "create", "delete"];
 
+// Whether a member is on its way out the ring knows; the rest the member itself, if it answers.
+export const stateOf = ({ state, figures }) => (state === "LEAVING" ? state : figures?.state ?? state);
+
 export class History {
   constructor() {
     this.nodes = new Map();

@@ -1,7 +1,7 @@
 // The table of members: what this node knows of each, and what each says of itself.
 
 import { ago, byId, bytes, count, make, micros, rate, replace } from "./dom.js";
-import { OPERATIONS } from "./figures.js";
+import { OPERATIONS, stateOf } from "./figures.js";
 import { swatch } from "./ring.js";
 
 const cell = (label, attributes, ...children) =>
@@ -50,7 +50,7 @@ export class Members {
         make("span", { class: "name" }, member.name),
         member.name === cluster.node ? make("span", { class: "tag", title: "This page comes from it" }, "here") : null,
         make("span", { class: "zone" }, member.zone)),
-      cell("State", {}, state(figures?.state ?? member.state, figures, away)),
+      cell("State", {}, state(stateOf(member), figures, away)),
       cell("Answers", {}, reach(member, cluster)),
       cell("Ops/s", { class: "num" }, figures && known.length ? rate(known.reduce((a, b) => a + b, 0)) : "–"),
       cell("Get p50 · p99", { class: "num" }, figures ? times(history, member.name, ["get"]) : "–"),

@@ -43,6 +43,7 @@ const ASSETS: &[Asset] = assets! {
     "figures.js" "text/javascript; charset=utf-8"
     "members.js" "text/javascript; charset=utf-8"
     "ring.js" "text/javascript; charset=utf-8"
+    "zones.js" "text/javascript; charset=utf-8"
 };
 
 /// Whether a path is one of the page's own files, which hold no data and need no token.

@@ -407,6 +407,16 @@ proptest! {
 }
 
 #[test]
+fn a_partition_is_crowded_if_its_owners_share_a_zone_although_there_are_others() {
+    let mut ring = found(2, (0..4).map(|i| member(i, 0, 1)).collect());
+    assert_eq!(ring.crowded().count(), 0, "one zone is all there is");
+    ring.members[3].zone = "another".to_owned();
+    let crowded = ring.crowded().map(|p| usize::from(p.number()));
+    let without = (0..256).filter(|row| !rows_of(&ring, &n(3)).contains(row));
+    assert_eq!(crowded.collect::<Vec<_>>(), without.collect::<Vec<_>>());
+}
+
+#[test]
 fn an_outline_tells_what_moves_where_and_what_is_left_of_it() {
     let ring = found(3, (0..4).map(|i| member(i, i % 2, 1)).collect());
     let moving = after(
