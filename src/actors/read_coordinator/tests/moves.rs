@@ -5,6 +5,7 @@ use super::*;
 use crate::dynamo::ring::MemberNumber;
 
 type AskedRead = (String, ReplicaRead, Answer<ReadReply>);
+type Asked<'a> = &'a [(&'a str, OwnerSet)];
 
 /// What is asked until everybody is silent.
 async fn all_asked(stage: &mut Stage) -> Vec<AskedRead> {
@@ -45,7 +46,7 @@ fn answer(asked: &mut Vec<AskedRead>, nodes: &[&str], with: &Result<ReadReply, F
 #[actix::test]
 async fn owners_before_and_to_be_are_asked_together_and_those_that_are_both_once() {
     pause();
-    let rows: [(&[&str], &[(&str, OwnerSet)]); 2] = [
+    let rows: [(&[&str], Asked<'_>); 2] = [
         (&["a", "b", "d"], &[("a", TO_BE), ("b", TO_BE)]),
         (
             &["d", "e", "f"],
@@ -58,10 +59,8 @@ async fn owners_before_and_to_be_are_asked_together_and_those_that_are_both_once
         let mut asked = all_asked(&mut stage).await;
         assert_eq!(roles(&asked), expected);
         let has_new = |name: &&str| incoming.contains(name);
-        let (new, old): (Vec<&str>, Vec<&str>) = expected
-            .iter()
-            .map(|(name, _)| *name)
-            .partition(|name| has_new(&name));
+        let (new, old): (Vec<&str>, Vec<&str>) =
+            expected.iter().map(|(name, _)| *name).partition(has_new);
         answer(&mut asked, &new, &Ok(held(&[7])));
         settle().await;
         assert_eq!(outcome.try_recv().is_err(), !old.is_empty());
