@@ -54,7 +54,7 @@ image: tools
 
 # The pictures of docs/console.md; look at them before they are committed.
 pictures: tools
-	cargo test --features components,extra --test console pictures
+	cargo test --release --features components,extra --test console pictures
 
 # What Rust needs to check itself; nothing where it is there already. A C compiler, make and perl
 # are assumed.
