@@ -33,6 +33,8 @@ pub enum Mutant {
     SilenceAllowsReaping,
     /// A read is answered with the first reply.
     FirstReplyAnswersRead,
+    /// A partition that has flipped is read from its incoming owners, whatever the owners before say.
+    IncomingOwnersVouch,
 }
 
 /// Names the mutant that the process is to be. It is no setting of a node, and tests keep those
@@ -43,7 +45,7 @@ pub const VARIABLE: &str = "MUTANT_OF_QUORATE";
 impl Mutant {
     /// Every one.
     #[cfg(feature = "mutants")]
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::NoSyncBeforeAck,
         Self::EngineIgnoresSync,
         Self::LastWriteWins,
@@ -58,6 +60,7 @@ impl Mutant {
         Self::ReapAtTwoOfThree,
         Self::SilenceAllowsReaping,
         Self::FirstReplyAnswersRead,
+        Self::IncomingOwnersVouch,
     ];
 
     /// Its name in [`VARIABLE`].
@@ -79,6 +82,7 @@ impl Mutant {
             Self::ReapAtTwoOfThree => "reap-at-two-of-three",
             Self::SilenceAllowsReaping => "silence-allows-reaping",
             Self::FirstReplyAnswersRead => "first-reply-answers-read",
+            Self::IncomingOwnersVouch => "incoming-owners-vouch",
         }
     }
 

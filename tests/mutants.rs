@@ -43,7 +43,7 @@ enum Ended {
 }
 
 /// Each mutant, the rule that it breaks, and the tests that are there to notice.
-const RULES: [(Mutant, &str, &[Test]); 14] = [
+const RULES: [(Mutant, &str, &[Test]); 15] = [
     (
         Mutant::NoSyncBeforeAck,
         "P1: W nodes have synced before the 2xx",
@@ -161,6 +161,18 @@ const RULES: [(Mutant, &str, &[Test]); 14] = [
             lib("dynamo::quorum::read::tests::a_fault_is_no_reply_and_an_absent_record_is_one"),
             lib(
                 "actors::read_coordinator::tests::as_many_replies_as_the_quorum_needs_are_an_answer",
+            ),
+        ],
+    ),
+    (
+        Mutant::IncomingOwnersVouch,
+        "P4: R owners before a move vouch too",
+        &[
+            lib(
+                "dynamo::quorum::read::tests::p4_no_write_is_acknowledged_under_the_next_ring_that_a_read_under_this_one_could_miss",
+            ),
+            lib(
+                "actors::read_coordinator::tests::moves::p4_a_read_that_has_not_heard_of_a_cancel_is_told_by_the_owners_before",
             ),
         ],
     ),

@@ -19,7 +19,7 @@ use super::request::{Options, Read, Write};
 use super::ring_view::tests::{id, ring};
 use super::ring_view::{RingPublisher, View};
 use super::worker::{Means, Quorums, Worker};
-use crate::dynamo::key::Key;
+use crate::dynamo::key::{Key, Partition};
 use crate::dynamo::node_id::{Incarnation, NodeId};
 use crate::dynamo::quorum::Fault;
 use crate::dynamo::ring::Ring;
@@ -144,11 +144,27 @@ impl Stage {
         self.publisher.publish(view);
     }
 
+    /// This node has flipped all that moves.
+    pub(crate) fn flip(&self) {
+        let mut view = View::clone(&self.worker.view());
+        view.flipped = Partition::all().collect();
+        self.publisher.publish(view);
+    }
+
     /// Five members, a to e: at epoch 5 `k` has these owners, and the others as its fallbacks, in
     /// this order.
     pub(crate) fn sloppy(owners: &[&str], fallbacks: &[&str]) -> Self {
-        let stage = Self::new(owners, None);
-        let mut ring = ring(owners, None);
+        Self::sloppy_move(owners, None, fallbacks)
+    }
+
+    /// The same, while `k` moves.
+    pub(crate) fn sloppy_move(
+        owners: &[&str],
+        incoming: Option<&[&str]>,
+        fallbacks: &[&str],
+    ) -> Self {
+        let stage = Self::new(owners, incoming);
+        let mut ring = ring(owners, incoming);
         ring.members = ["a", "b", "c", "d", "e"]
             .map(|name| member(name, "peer:1"))
             .into();

@@ -104,7 +104,7 @@ impl ReadCoordinator {
             fallbacks,
             awaited: Vec::new(),
             back: None,
-            quorum: ReadQuorum::new(0, needed),
+            quorum: ReadQuorum::default(),
             round: 0,
             open: 0,
         }
@@ -112,38 +112,46 @@ impl ReadCoordinator {
 
     /// Asks the owners, from the start.
     fn ask(&mut self, ctx: &mut Context<Self>) {
-        let partition = self.key.hash().partition();
-        let owners = match &self.view.ring {
-            Some(ring) => ring.placement(partition).set(self.set),
-            None => return self.answer_and_stop(Err(Failure::NotServing), ctx),
+        let Some(ring) = &self.view.ring else {
+            return self.answer_and_stop(Err(Failure::NotServing), ctx);
         };
-        let mut order = self.worker.by_preference(owners.unwrap_or_default());
-        self.quorum = ReadQuorum::new(order.len(), self.needed);
+        let placement = ring.placement(self.key.hash().partition());
+        self.quorum = ReadQuorum::new(placement, self.set, self.needed);
+        let mut order = self.worker.by_preference(&self.quorum.owners());
         self.fallbacks.forget();
         self.call_before_the_absent(&mut order);
         order.reverse();
-        let first = if self.worker.asks_all() {
-            order.len()
-        } else {
-            self.quorum.needed()
-        };
         self.unasked = order;
         self.awaited.clear();
         self.back = None;
         self.round += 1;
-        for _ in 0..first {
-            self.ask_next(ctx);
+        if self.worker.asks_all() {
+            while let Some(node) = self.unasked.pop() {
+                self.ask_node(node, ctx);
+            }
         }
+        self.ask_those_wanted(ctx);
         self.decide(self.quorum.decide(), ctx);
     }
 
-    fn ask_next(&mut self, ctx: &mut Context<Self>) {
-        let Some(node) = self.unasked.pop() else {
-            return;
+    /// Asks in order, and nobody whose outcome would be of no use: two quorums may be open.
+    fn ask_those_wanted(&mut self, ctx: &mut Context<Self>) {
+        let next = |act: &Self| {
+            let mut unasked = act.unasked.iter();
+            unasked.rposition(|node| act.quorum.wants(act.fallbacks.owner(node)))
         };
+        while let Some(place) = next(self) {
+            let node = self.unasked.remove(place);
+            self.ask_node(node, ctx);
+        }
+    }
+
+    fn ask_node(&mut self, node: NodeId, ctx: &mut Context<Self>) {
+        self.quorum.ask(self.fallbacks.owner(&node));
+        let role = self.fallbacks.role(&node);
         let terms = Terms {
             epoch: self.view.epoch(),
-            set: self.fallbacks.role(&node).unwrap_or(self.set),
+            set: role.unwrap_or_else(|| self.set_of(&node)),
             deadline: self.deadline,
             trace: Some(self.log.trace()),
         };
@@ -162,6 +170,15 @@ impl ReadCoordinator {
         });
         self.open += 1;
         ctx.spawn(arrived);
+    }
+
+    /// As which of the moving partition's owners one of them is asked.
+    fn set_of(&self, owner: &NodeId) -> OwnerSet {
+        if self.quorum.reads(owner) {
+            self.set
+        } else {
+            OwnerSet::Current
+        }
     }
 
     /// The one timer: at the deadline the read ends; before, while there is somebody else to ask,
@@ -183,13 +200,19 @@ impl ReadCoordinator {
     /// Asks one replica more if the budget allows it, or if it is needed: who is awaited does badly
     /// and the next one does not.
     fn hedge(&mut self, ctx: &mut Context<Self>) {
-        let Some(next) = self.unasked.last().filter(|_| self.reply.is_some()) else {
+        let mut unasked = self.unasked.iter();
+        let could_use = |node: &NodeId| self.quorum.could_use(self.fallbacks.owner(node));
+        let next = unasked
+            .rposition(could_use)
+            .filter(|_| self.reply.is_some());
+        let Some((place, next)) = next.and_then(|at| Some((at, self.unasked.get(at)?))) else {
             return;
         };
         let is_stuck = || self.awaited.iter().any(|id| !self.worker.prefers(id));
         if self.worker.prefers(next) && is_stuck() || self.worker.may_hedge() {
             self.worker.counts().count(Counted::Hedge);
-            self.ask_next(ctx);
+            let next = self.unasked.remove(place);
+            self.ask_node(next, ctx);
         }
     }
 
@@ -216,12 +239,14 @@ impl ReadCoordinator {
             debug!(self.log.open(), "a replica did not answer";
                 "quorate.peer" => %node, "quorate.fault" => ?fault);
             self.call_in_place_of(node, *fault);
-            self.ask_next(ctx);
         }
         let decision = match self.fallbacks.role(node) {
             None => self.quorum.record(node, outcome),
-            Some(_) => self.quorum.record_hint(outcome),
+            Some(_) => self.quorum.record_hint(self.fallbacks.owner(node), outcome),
         };
+        if decision == Decision::Wait {
+            self.ask_those_wanted(ctx);
+        }
         self.decide(decision, ctx);
     }
 
@@ -231,7 +256,7 @@ impl ReadCoordinator {
                 return self.write_back_or_answer(ctx);
             }
             Decision::Done if self.reply.is_some() => {
-                let state = self.quorum.merged().clone();
+                let state = self.quorum.merged();
                 self.answer(Ok(ReadAnswer {
                     state,
                     acks: self.quorum.acks(),

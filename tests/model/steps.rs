@@ -4,6 +4,7 @@ use quorate::dynamo::key::Partition;
 use quorate::dynamo::ring::Ring;
 
 use super::Fault;
+use super::reads::{Refusal, Says};
 use super::tables::{Bits, Next, READ, each, id};
 use super::world::{Action, Attempt, Broken, NONE, State, World, numbered, rings};
 
@@ -204,7 +205,11 @@ impl World {
             .filter(|row| row.gained_by & 1 << node != 0)
             .all(|row| {
                 let pulled = (row.owners & mine).count_ones();
-                pulled >= row.whole_from || row.owners & !mine == 0
+                let enough = match self.scenario.fault {
+                    Fault::PullsFromTooFew => 1,
+                    _ => row.whole_from,
+                };
+                pulled >= enough || row.owners & !mine == 0
             });
     }
 
@@ -283,28 +288,31 @@ impl World {
         state.attempts.sort_unstable();
     }
 
-    /// Whether R nodes would answer a read together, and none of them has what was acknowledged.
-    /// The owners to be are asked only by somebody whom an owner has told that it has flipped.
+    /// Whether a read would be answered by nodes none of which has what was acknowledged. The owners
+    /// to be are asked only by somebody whom an owner has told that it has flipped.
     fn is_stale(&self, state: &State) -> bool {
         let mut tables = self.tables();
         rings(state).into_iter().any(|ring| {
             let key = tables.facts(ring).key;
-            let mut serves = |set: usize, node: u8| {
-                let it = state.nodes[usize::from(node)];
-                let admits = tables.admits(node, it.ring, it.verified, it.flips);
-                (it.ring == ring).then_some(admits[set][0])
-            };
-            let has_flipped = each(key.owners).any(|node| serves(0, node) == Some(false));
-            let incoming = if has_flipped { key.incoming } else { 0 };
-            [(0, key.owners), (1, incoming)]
-                .iter()
-                .any(|(set, owners)| {
-                    let blind = each(*owners & !state.has);
-                    blind
-                        .filter(|node| serves(*set, *node) == Some(true))
-                        .count()
-                        >= READ
+            let mut says = |incoming: bool| {
+                [0, 1, 2, 3].map(|node: u8| {
+                    let it = state.nodes[usize::from(node)];
+                    if it.ring != ring {
+                        return Says::Nothing;
+                    }
+                    let set = usize::from(incoming && key.incoming & 1 << node != 0);
+                    let admitted = tables.admits(node, it.ring, it.verified, it.flips);
+                    match admitted.reads[set] {
+                        Ok(()) if state.has & 1 << node == 0 => Says::Blind,
+                        Err(Refusal::Flipped) => Says::Flipped,
+                        _ => Says::Nothing,
+                    }
                 })
+            };
+            let before = says(false);
+            let after = before.contains(&Says::Flipped).then(|| says(true));
+            tables.is_answered(ring, false, before)
+                || after.is_some_and(|after| tables.is_answered(ring, true, after))
         })
     }
 }

@@ -6,8 +6,6 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate::actors::replica::Terms;
-use quorate::actors::ring_view::View;
 use quorate::dynamo::key::Partition;
 use quorate::dynamo::membership::lifecycle::{
     Effect, Event, Hello, Lifecycle, Me, NodeState, RingStamp,
@@ -16,10 +14,10 @@ use quorate::dynamo::membership::promise::{
     AcceptReply, Acceptor, Ballot, Loss, PredictReply, Proposal, Proposer, Step,
 };
 use quorate::dynamo::node_id::NodeId;
-use quorate::dynamo::ring::{Addresses, Change, ClusterId, Member, OwnerSet, Ring, plan};
-use tokio::time::Instant;
+use quorate::dynamo::ring::{Addresses, Change, ClusterId, Member, Ring, plan};
 
-use super::Fault;
+use super::Fault as Planted;
+use super::reads::{Admitted, Says};
 
 /// Nodes in a set: a bit for each.
 pub(crate) type Bits = u8;
@@ -114,14 +112,13 @@ pub(crate) struct Facts {
     pub(crate) key: Row,
 }
 
-type Admitted = [[bool; 2]; 2];
 /// Whoever proposes: its ring, itself, the highest ballot it has seen, and the change.
 type Making = (u8, u8, Rank, u16);
 
 pub(crate) struct Tables {
-    fault: Fault,
+    pub(crate) fault: Planted,
     /// The partition of the key that is written.
-    key: Partition,
+    pub(crate) key: Partition,
     rings: Vec<(Arc<Ring>, Arc<Facts>)>,
     ring_numbers: HashMap<(u64, u64), u8>,
     acceptors: Numbered<Acceptor>,
@@ -134,7 +131,8 @@ pub(crate) struct Tables {
     voted: HashMap<(bool, u16, u8, u16), (u16, u16)>,
     answered: HashMap<(u16, u8, u16), (u16, Next)>,
     lives: HashMap<(u8, u8, bool, Bits), Option<u16>>,
-    admitted: HashMap<(u8, u8, bool, Bits), Admitted>,
+    pub(crate) admitted: HashMap<(u8, u8, bool, Bits), Admitted>,
+    pub(crate) answers: HashMap<(u8, bool, [Says; 4]), bool>,
 }
 
 pub(crate) fn id(node: u8) -> NodeId {
@@ -171,7 +169,7 @@ fn bits<'a>(ids: impl IntoIterator<Item = &'a NodeId>) -> Bits {
 }
 
 impl Tables {
-    pub(crate) fn new(fault: Fault, key: Partition) -> Self {
+    pub(crate) fn new(fault: Planted, key: Partition) -> Self {
         Self {
             fault,
             key,
@@ -188,6 +186,7 @@ impl Tables {
             answered: HashMap::new(),
             lives: HashMap::new(),
             admitted: HashMap::new(),
+            answers: HashMap::new(),
         }
     }
 
@@ -280,7 +279,7 @@ impl Tables {
             self.asks.all[usize::from(ask)].clone(),
         );
         let reply = if accept {
-            if self.fault == Fault::AcceptsWithoutPromise {
+            if self.fault == Planted::AcceptsWithoutPromise {
                 voter = Acceptor::default();
             }
             Reply::Accept(voter.accept(&ring, ask.epoch, &ask.ballot, &ask.proposal))
@@ -336,7 +335,7 @@ impl Tables {
     /// What a node's lifecycle wants to propose by itself: it has this ring, is done with its own
     /// transfers or not, and has heard these say that they are.
     pub(crate) fn wants(&mut self, node: u8, ring: u8, done: bool, heard: Bits) -> Option<u16> {
-        let (done, heard) = if self.fault == Fault::RetiresUnverified {
+        let (done, heard) = if self.fault == Planted::RetiresUnverified {
             (true, 0b1111)
         } else {
             (done, heard)
@@ -349,43 +348,6 @@ impl Tables {
         let wanted = wanted.map(|change| self.changes.number(change));
         self.lives.insert(place, wanted);
         wanted
-    }
-
-    /// Whether a node admits reads and writes of the key under its own ring, as an owner before and
-    /// after the move: what it gains is verified or not, and it has flipped for these.
-    pub(crate) fn admits(&mut self, node: u8, ring: u8, verified: bool, flips: Bits) -> Admitted {
-        let place = (node, ring, verified, flips);
-        if let Some(known) = self.admitted.get(&place) {
-            return *known;
-        }
-        let key = self.key;
-        let ring = self.ring(ring).clone();
-        let epoch = ring.epoch;
-        let mut view = View::without_ring(id(node));
-        for partition in Partition::all() {
-            let row = ring.placement(partition);
-            if verified && row.is_gained_by(&view.me) {
-                view.verified.insert(partition);
-            }
-            if row.owners.contains(&view.me) && each(flips).any(|r| row.is_gained_by(&id(r))) {
-                view.flipped.insert(partition);
-            }
-        }
-        view.ring = Some(ring);
-        let admitted = [OwnerSet::Current, OwnerSet::Incoming].map(|set| {
-            let terms = Terms {
-                epoch,
-                set,
-                deadline: Instant::now(),
-                trace: None,
-            };
-            [
-                view.admit_read(key, &terms).is_ok(),
-                view.admit_write(key, &terms).is_ok(),
-            ]
-        });
-        self.admitted.insert(place, admitted);
-        admitted
     }
 }
 

@@ -191,6 +191,9 @@ impl World {
             .collect();
         let ring = tables.ring(it.ring).clone();
         let wishes = self.scenario.operators.iter().filter(|(at, _)| *at == node);
+        let has_flipped = state.nodes.iter().any(|it| it.flips != 0);
+        let is_refused = |wish: &Wish| matches!(wish, Wish::Cancel { force: false }) && has_flipped;
+        let wishes = wishes.filter(|(_, wish)| !is_refused(wish));
         for change in wishes.filter_map(|(_, wish)| wished(&ring, *wish)) {
             out.push(tables.change_number(change));
         }
@@ -262,7 +265,7 @@ impl World {
                     .filter(|node| {
                         let it = state.nodes[usize::from(*node)];
                         let admits = tables.admits(*node, it.ring, it.verified, it.flips);
-                        it.ring == ring && admits[set][1]
+                        it.ring == ring && admits.writes[set]
                     })
                     .map(|node| 1 << node)
                     .sum();
@@ -307,7 +310,7 @@ fn key(first: &Ring, change: fn() -> MemberChange) -> Partition {
 /// What an operator asks for next, so that the ring becomes as is wished.
 fn wished(ring: &Ring, wish: Wish) -> Option<Change> {
     match wish {
-        Wish::Cancel => ring.is_moving().then_some(Change::Cancel),
+        Wish::Cancel { .. } => ring.is_moving().then_some(Change::Cancel),
         Wish::Change(change) => {
             let change = change();
             let over = match &change {

@@ -10,8 +10,15 @@ use crate::dynamo::ring::{MemberNumber, OwnerSet};
 #[derive(Debug)]
 pub(super) struct Fallbacks {
     is_strict: bool,
-    /// Each with the number of the owner that it stands in for.
-    called: Vec<(NodeId, MemberNumber)>,
+    called: Vec<Called>,
+}
+
+/// A fallback, and the owner that it stands in for.
+#[derive(Debug)]
+struct Called {
+    node: NodeId,
+    owner: NodeId,
+    number: MemberNumber,
 }
 
 impl Fallbacks {
@@ -29,8 +36,17 @@ impl Fallbacks {
 
     /// As what a fallback is addressed; `None` for an owner.
     pub(super) fn role(&self, node: &NodeId) -> Option<OwnerSet> {
-        let called = self.called.iter().find(|(id, _)| id == node);
-        called.map(|(_, number)| OwnerSet::Fallback(*number))
+        let called = self.called(node);
+        called.map(|called| OwnerSet::Fallback(called.number))
+    }
+
+    /// The owner that a node answers for: itself, unless it is a fallback.
+    pub(super) fn owner<'a>(&'a self, node: &'a NodeId) -> &'a NodeId {
+        self.called(node).map_or(node, |called| &called.owner)
+    }
+
+    fn called(&self, node: &NodeId) -> Option<&Called> {
+        self.called.iter().find(|called| called.node == *node)
     }
 }
 
@@ -53,9 +69,9 @@ impl ReadCoordinator {
         if self.reply.is_none() || fault.is_about_the_ring() {
             return;
         }
-        let fallback = match self.fallbacks.role(failed) {
-            Some(OwnerSet::Fallback(owner)) => self.call(owner),
-            Some(OwnerSet::Current | OwnerSet::Incoming) | None => self.call_for(failed),
+        let fallback = match self.fallbacks.called(failed) {
+            Some(called) => self.call(called.owner.clone()),
+            None => self.call_for(failed),
         };
         if let Some(fallback) = fallback {
             self.unasked.insert(0, fallback);
@@ -64,24 +80,32 @@ impl ReadCoordinator {
 
     /// A fallback for an owner that has none.
     fn call_for(&mut self, owner: &NodeId) -> Option<NodeId> {
-        let ring = self.view.ring.as_ref();
-        let number = ring.and_then(|ring| ring.number_of(owner))?;
-        let has_one = self.fallbacks.called.iter().any(|(_, n)| *n == number);
-        if has_one { None } else { self.call(number) }
+        let mut called = self.fallbacks.called.iter();
+        let has_one = called.any(|called| called.owner == *owner);
+        if has_one {
+            None
+        } else {
+            self.call(owner.clone())
+        }
     }
 
     /// The next reachable fallback that this read has not called.
-    fn call(&mut self, owner: MemberNumber) -> Option<NodeId> {
+    fn call(&mut self, owner: NodeId) -> Option<NodeId> {
         if self.fallbacks.is_strict {
             return None;
         }
         let ring = self.view.ring.as_ref()?;
-        let is_new = |id: &NodeId| self.fallbacks.role(id).is_none();
+        let number = ring.number_of(&owner)?;
+        let is_new = |id: &NodeId| self.fallbacks.called(id).is_none();
         let fallbacks = ring.fallbacks(self.key.hash().partition());
         let mut new = fallbacks.into_iter().filter(is_new);
-        let next = new.find(|id| self.worker.reaches(id))?;
-        self.fallbacks.called.push((next.clone(), owner));
-        self.quorum.stand_by(1);
-        Some(next)
+        let node = new.find(|id| self.worker.reaches(id))?;
+        self.quorum.stand_by(&owner);
+        self.fallbacks.called.push(Called {
+            node: node.clone(),
+            owner,
+            number,
+        });
+        Some(node)
     }
 }

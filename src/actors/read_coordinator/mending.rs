@@ -14,7 +14,7 @@ use crate::actors::read_counts::Counted;
 use crate::actors::replica::{ReplicaWrite, Terms};
 use crate::actors::request::{Applied, Failure, ReadAnswer};
 use crate::dynamo::node_id::NodeId;
-use crate::dynamo::quorum::{Decision, Fault, ReadFollowUp, ReadQuorum};
+use crate::dynamo::quorum::{Decision, Fault, ReadFollowUp};
 use crate::wire::state::encode_state;
 
 /// How long the repair of a stale replica may take.
@@ -105,7 +105,7 @@ impl ReadCoordinator {
 
     /// Repairs the replicas that were behind, but for those that have been written back to.
     pub(super) fn mend(&mut self) {
-        let quorum = std::mem::replace(&mut self.quorum, ReadQuorum::new(0, 1));
+        let quorum = std::mem::take(&mut self.quorum);
         let ReadFollowUp::Repair { mut stale, merged } = quorum.finish() else {
             return;
         };

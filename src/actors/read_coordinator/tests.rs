@@ -2,6 +2,7 @@
 
 mod fallbacks;
 mod hedging;
+mod moves;
 mod strict;
 
 use actix::Addr;
@@ -9,7 +10,7 @@ use bytes::Bytes;
 use tokio::time::pause;
 
 use super::*;
-use crate::actors::fake::{Stage, a_read, has_stopped, held, in_time, settle, state};
+use crate::actors::fake::{Answer, Stage, a_read, has_stopped, held, in_time, settle, state};
 use crate::actors::ring_view::tests::{id, ring};
 use crate::dynamo::version::sync;
 
@@ -248,7 +249,7 @@ async fn owners_to_be_that_hold_nothing_yet_end_a_read_that_no_set_can_answer() 
         };
         answer.send(Err(refusal)).unwrap();
     }
-    assert!(asked > 6 && asked <= 3 * (MAX_RESTARTS + 1), "{asked}");
+    assert!(asked > 6 && asked <= 6 * (MAX_RESTARTS + 1), "{asked}");
     assert_eq!(not_met(outcome.await.unwrap()), (2, 0));
     assert!(has_stopped(&coordinator).await);
 }

@@ -1,22 +1,49 @@
 //! Counting and merging the replies to a read.
+//!
+//! A moving partition that has flipped is read from its incoming owners, and then a quorum of the
+//! owners before must vouch for the ring as well: by what they hold, or by saying under this ring
+//! that they have flipped. For a move may be cancelled after its flip, and from then on a write is
+//! acknowledged by the owners before alone; W of those know the newer ring and vouch no more. So
+//! whatever the next ring is, either quorum meets its writes (as in the joint consensus of Ongaro
+//! and Ousterhout, 2014).
+
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
 
 use super::{Acks, Decision, Fault, Shortfall, WriteQuorum};
 use crate::dynamo::node_id::NodeId;
-use crate::dynamo::ring::Placement;
+use crate::dynamo::ring::{OwnerSet, Placement};
 use crate::dynamo::version::{State, sync};
 use crate::mutant::Mutant;
 
 /// The quorum of one read.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ReadQuorum {
-    /// Owners, and the fallbacks that may be asked beside them.
-    owners: usize,
-    needed: usize,
+    /// The owners that are read.
+    read: Count,
+    /// While these are incoming: the owners before, which vouch for the ring.
+    before: Option<Count>,
+    /// What those replied that are read.
     replies: Vec<(NodeId, State)>,
-    /// Replies of fallbacks.
+    /// Replies of fallbacks for those.
     hinted: usize,
     faults: Vec<Fault>,
-    merged: State,
+    merged: Option<State>,
+}
+
+/// Outcomes among some owners. What stands in for an owner counts as that owner.
+#[derive(Debug, Default)]
+struct Count {
+    owners: Vec<NodeId>,
+    needed: usize,
+    got: usize,
+    /// Outcomes that can still come.
+    open: usize,
+    /// How many have been asked, and how many should have been by now.
+    asked: usize,
+    wanted: usize,
 }
 
 /// What a read leaves to do when all its replies are in.
@@ -45,76 +72,171 @@ pub struct WriteBack {
     pub merged: State,
 }
 
-impl ReadQuorum {
-    /// R of so many owners; R is clamped to their number.
-    #[must_use]
-    pub fn new(owners: usize, r: usize) -> Self {
+impl Count {
+    /// R of these; R is clamped to their number.
+    fn new(owners: &[NodeId], r: usize) -> Self {
         let needed = if Mutant::FirstReplyAnswersRead.is_chosen() {
             1
         } else {
-            r.clamp(1, owners.max(1))
+            r.clamp(1, owners.len().max(1))
         };
         Self {
-            owners,
+            owners: owners.to_vec(),
             needed,
-            replies: Vec::with_capacity(owners),
-            hinted: 0,
-            faults: Vec::new(),
-            merged: State::default(),
+            got: 0,
+            open: owners.len(),
+            asked: 0,
+            wanted: needed,
         }
     }
 
-    /// How many replies are needed.
-    #[must_use]
-    pub fn needed(&self) -> usize {
-        self.needed
+    fn has(&self, owner: &NodeId) -> bool {
+        self.owners.contains(owner)
     }
 
-    /// Lets so many fallbacks be asked beside the owners.
-    pub fn stand_by(&mut self, fallbacks: usize) {
-        self.owners += fallbacks;
+    fn is_met(&self) -> bool {
+        self.got >= self.needed
+    }
+
+    fn note(&mut self, counts: bool) {
+        self.open = self.open.saturating_sub(1);
+        if counts {
+            self.got += 1;
+        } else if !self.is_met() {
+            self.wanted += 1;
+        }
+    }
+
+    fn shortfall(&self) -> Shortfall {
+        Shortfall {
+            needed: self.needed,
+            got: self.got,
+        }
+    }
+}
+
+impl ReadQuorum {
+    /// R of the partition's owners in this set, and of its owners before if that set is incoming.
+    #[must_use]
+    pub fn new(placement: &Placement, set: OwnerSet, r: usize) -> Self {
+        let vouched = set == OwnerSet::Incoming && !Mutant::IncomingOwnersVouch.is_chosen();
+        Self {
+            read: Count::new(placement.set(set).unwrap_or_default(), r),
+            before: vouched.then(|| Count::new(&placement.owners, r)),
+            ..Self::default()
+        }
+    }
+
+    /// All that may be asked, each once.
+    #[must_use]
+    pub fn owners(&self) -> Cow<'_, [NodeId]> {
+        let read = &self.read;
+        let Some(before) = &self.before else {
+            return Cow::Borrowed(&read.owners);
+        };
+        let others = before.owners.iter().filter(|id| !read.has(id));
+        Cow::Owned(read.owners.iter().chain(others).cloned().collect())
+    }
+
+    /// Whether the owner is one of those that are read, and not only one of those before.
+    #[must_use]
+    pub fn reads(&self, owner: &NodeId) -> bool {
+        self.read.has(owner)
+    }
+
+    /// Lets a fallback be asked beside this owner.
+    pub fn stand_by(&mut self, owner: &NodeId) {
+        for count in self.counts_of(owner) {
+            count.open += 1;
+        }
+    }
+
+    /// Whether one more must be asked, be it this owner or who stands in for it: where fewer have
+    /// been asked than are needed, and one more for each that failed.
+    #[must_use]
+    pub fn wants(&self, owner: &NodeId) -> bool {
+        self.counts()
+            .any(|count| count.has(owner) && count.asked < count.wanted)
+    }
+
+    /// Whether the outcome of this owner, or of who stands in for it, could still be of use.
+    #[must_use]
+    pub fn could_use(&self, owner: &NodeId) -> bool {
+        self.counts()
+            .any(|count| count.has(owner) && !count.is_met())
+    }
+
+    /// Notes that this owner has been asked, or who stands in for it.
+    pub fn ask(&mut self, owner: &NodeId) {
+        for count in self.counts_of(owner) {
+            count.asked += 1;
+            count.wanted = count.wanted.max(count.asked);
+        }
     }
 
     /// Notes the one outcome of an owner.
     pub fn record(&mut self, node: &NodeId, outcome: Result<State, Fault>) -> Decision {
+        let is_read = self.read.has(node);
+        let vouches = !is_read && matches!(outcome, Err(Fault::Flipped));
+        self.count(node, outcome.is_ok() || vouches);
         match outcome {
             Ok(state) => {
                 self.merge(&state);
-                self.replies.push((node.clone(), state));
+                if is_read {
+                    self.replies.push((node.clone(), state));
+                }
+            }
+            Err(_) if vouches => {}
+            Err(fault) => self.faults.push(fault),
+        }
+        self.decide()
+    }
+
+    /// Notes the one outcome of a fallback for this owner. It is no replica to repair: what it has
+    /// are hints.
+    pub fn record_hint(&mut self, owner: &NodeId, outcome: Result<State, Fault>) -> Decision {
+        self.count(owner, outcome.is_ok());
+        match outcome {
+            Ok(state) => {
+                self.merge(&state);
+                self.hinted += usize::from(self.read.has(owner));
             }
             Err(fault) => self.faults.push(fault),
         }
         self.decide()
     }
 
-    /// Notes the one outcome of a fallback. It is no replica to repair: what it has are hints.
-    pub fn record_hint(&mut self, outcome: Result<State, Fault>) -> Decision {
-        match outcome {
-            Ok(state) => {
-                self.merge(&state);
-                self.hinted += 1;
-            }
-            Err(fault) => self.faults.push(fault),
+    fn counts(&self) -> impl Iterator<Item = &Count> {
+        std::iter::once(&self.read).chain(&self.before)
+    }
+
+    fn counts_of(&mut self, owner: &NodeId) -> impl Iterator<Item = &mut Count> {
+        let counts = std::iter::once(&mut self.read).chain(&mut self.before);
+        counts.filter(|count| count.has(owner))
+    }
+
+    fn count(&mut self, owner: &NodeId, counts: bool) {
+        for count in self.counts_of(owner) {
+            count.note(counts);
         }
-        self.decide()
     }
 
     fn merge(&mut self, state: &State) {
-        if self.replies.is_empty() && self.hinted == 0 {
-            self.merged = state.clone();
-        } else if *state != self.merged {
-            self.merged = sync(&self.merged, state);
+        match &mut self.merged {
+            None => self.merged = Some(state.clone()),
+            Some(merged) if merged == state => {}
+            Some(merged) => *merged = sync(merged, state),
         }
     }
 
     /// Whether the quorum is met, out of reach, or open.
     #[must_use]
     pub fn decide(&self) -> Decision {
-        let got = self.replies.len() + self.hinted;
-        if got >= self.needed {
+        let out_of_reach = |count: &&Count| count.got + count.open < count.needed;
+        if let Some(lost) = self.counts().find(out_of_reach) {
+            Decision::Failed(lost.shortfall())
+        } else if self.counts().all(Count::is_met) {
             Decision::Done
-        } else if self.owners.saturating_sub(self.faults.len()) < self.needed {
-            Decision::Failed(self.shortfall())
         } else {
             Decision::Wait
         }
@@ -122,25 +244,16 @@ impl ReadQuorum {
 
     /// The merged state of the replies so far.
     #[must_use]
-    pub fn merged(&self) -> &State {
-        &self.merged
+    pub fn merged(&self) -> State {
+        self.merged.clone().unwrap_or_default()
     }
 
-    /// Who answered so far.
+    /// Who answered so far, of those that are read.
     #[must_use]
     pub fn acks(&self) -> Acks {
         Acks {
             home: self.replies.len(),
             hinted: self.hinted,
-        }
-    }
-
-    /// How far it got.
-    #[must_use]
-    pub fn shortfall(&self) -> Shortfall {
-        Shortfall {
-            needed: self.needed,
-            got: self.replies.len() + self.hinted,
         }
     }
 
@@ -153,7 +266,8 @@ impl ReadQuorum {
     /// Whether the replies so far differ.
     #[must_use]
     pub fn differs(&self) -> bool {
-        self.replies.iter().any(|(_, state)| *state != self.merged)
+        let merged = self.merged.as_ref();
+        self.replies.iter().any(|(_, state)| merged != Some(state))
     }
 
     /// Brings the merged replies to W owners, and to as many that R later replies cannot miss them
@@ -161,13 +275,10 @@ impl ReadQuorum {
     /// the partition moves, that holds for the incoming owners as well.
     #[must_use]
     pub fn write_back(&self, placement: &Placement, w: usize) -> WriteBack {
-        let meeting = (placement.owners.len() + 1).saturating_sub(self.needed);
+        let meeting = (placement.owners.len() + 1).saturating_sub(self.read.needed);
+        let merged = self.merged();
         let mut quorum = WriteQuorum::new(placement, w.max(meeting));
-        let holds = |id: &&NodeId| {
-            self.replies
-                .iter()
-                .any(|(n, s)| n == *id && *s == self.merged)
-        };
+        let holds = |id: &&NodeId| self.replies.iter().any(|(n, s)| n == *id && *s == merged);
         let (holders, missing): (Vec<_>, Vec<_>) = placement.writers().partition(holds);
         for id in holders {
             quorum.record(id, Ok(()));
@@ -175,14 +286,14 @@ impl ReadQuorum {
         WriteBack {
             quorum,
             missing: missing.into_iter().cloned().collect(),
-            merged: self.merged.clone(),
+            merged,
         }
     }
 
     /// What is left to do, once every outcome that will come has come.
     #[must_use]
     pub fn finish(self) -> ReadFollowUp {
-        let merged = self.merged;
+        let merged = self.merged.unwrap_or_default();
         let behind = self
             .replies
             .into_iter()
@@ -193,154 +304,5 @@ impl ReadQuorum {
         } else {
             ReadFollowUp::Repair { stale, merged }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-
-    use super::*;
-    use crate::dynamo::node_id::Incarnation;
-    use crate::dynamo::version::{Actor, Body, Context, Dot, RequestId, Sibling};
-
-    fn id(name: &str) -> NodeId {
-        NodeId::new(name).unwrap()
-    }
-
-    fn written(by: u64) -> State {
-        let dot = Dot {
-            actor: Actor {
-                incarnation: Incarnation(by),
-                epoch: 1,
-            },
-            n: 1,
-        };
-        let request = RequestId {
-            id: by.into(),
-            fingerprint: 0,
-        };
-        let sibling = Sibling {
-            dot,
-            body: Body::Value(Bytes::from_static(b"1")),
-            request,
-        };
-        let context = Context::from_parts(Vec::new(), vec![dot]);
-        State {
-            context,
-            siblings: vec![sibling],
-            remembered: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn a_fault_is_no_reply_and_an_absent_record_is_one() {
-        let mut quorum = ReadQuorum::new(3, 2);
-        assert_eq!(
-            quorum.record(&id("a"), Err(Fault::TimedOut)),
-            Decision::Wait
-        );
-        assert_eq!(
-            quorum.record(&id("b"), Ok(State::default())),
-            Decision::Wait
-        );
-        assert_eq!(
-            quorum.record(&id("c"), Ok(State::default())),
-            Decision::Done
-        );
-    }
-
-    #[test]
-    fn a_quorum_out_of_reach_fails_before_the_last_outcome() {
-        let mut quorum = ReadQuorum::new(3, 2);
-        quorum.record(&id("a"), Err(Fault::Unreachable));
-        let failed = Decision::Failed(Shortfall { needed: 2, got: 0 });
-        assert_eq!(quorum.record(&id("b"), Err(Fault::NotReady)), failed);
-    }
-
-    /// Owners, incoming owners, R, W, who replied with the merged state; who misses it, and
-    /// whether these already are enough.
-    #[test]
-    fn a_write_back_reaches_every_later_quorum() {
-        let ids = |names: &str| -> Vec<NodeId> {
-            names.chars().map(|name| id(&name.to_string())).collect()
-        };
-        let rows = [
-            ("abc", "", 2, 2, "a", "bc", 1),
-            ("abc", "", 2, 2, "ab", "c", 0),
-            ("abc", "", 2, 1, "a", "bc", 1),
-            ("abc", "", 3, 1, "a", "bc", 0),
-            ("abc", "", 1, 1, "a", "bc", 2),
-            ("abc", "abd", 2, 2, "ab", "cd", 0),
-            ("abc", "ade", 2, 2, "ab", "cde", 1),
-        ];
-        for (owners, incoming, r, w, held, missing, more) in rows {
-            let placement = Placement {
-                owners: ids(owners),
-                incoming: (!incoming.is_empty()).then(|| ids(incoming)),
-            };
-            let mut read = ReadQuorum::new(owners.len(), r);
-            for node in &ids(held) {
-                read.record(node, Ok(written(1)));
-            }
-            for node in ids(owners).iter().filter(|n| !held.contains(n.as_str())) {
-                read.record(node, Ok(State::default()));
-            }
-            let mut back = read.write_back(&placement, w);
-            let row = format!("{owners}/{incoming} R={r} W={w}");
-            assert_eq!(back.missing, ids(missing), "{row}");
-            let mut needed = 0;
-            for node in back.missing.iter().rev() {
-                if back.quorum.decide() == Decision::Done {
-                    break;
-                }
-                needed += 1;
-                back.quorum.record(node, Ok(()));
-            }
-            assert_eq!(needed, more, "{row}");
-        }
-    }
-
-    #[test]
-    fn fallbacks_count_beside_owners_and_are_not_repaired() {
-        let mut quorum = ReadQuorum::new(3, 2);
-        quorum.record(&id("a"), Ok(State::default()));
-        quorum.record(&id("b"), Err(Fault::Unreachable));
-        quorum.stand_by(1);
-        let dead = Err(Fault::Unreachable);
-        assert_eq!(quorum.record(&id("c"), dead), Decision::Wait);
-        assert_eq!(quorum.record_hint(Ok(written(1))), Decision::Done);
-        let (home, hinted) = (1, 1);
-        assert_eq!(quorum.acks(), Acks { home, hinted });
-        let expected = ReadFollowUp::Repair {
-            stale: vec![id("a")],
-            merged: written(1),
-        };
-        assert_eq!(quorum.finish(), expected);
-
-        let mut quorum = ReadQuorum::new(3, 2);
-        quorum.stand_by(2);
-        for name in ["a", "b", "c"] {
-            quorum.record(&id(name), Err(Fault::TimedOut));
-        }
-        assert_eq!(quorum.record_hint(Ok(State::default())), Decision::Wait);
-        let failed = Decision::Failed(Shortfall { needed: 2, got: 1 });
-        assert_eq!(quorum.record_hint(Err(Fault::TimedOut)), failed);
-    }
-
-    #[test]
-    fn replies_are_merged_and_those_that_lack_something_are_repaired() {
-        let mut quorum = ReadQuorum::new(3, 9);
-        assert_eq!(quorum.needed(), 3);
-        quorum.record(&id("a"), Ok(written(1)));
-        quorum.record(&id("b"), Ok(written(2)));
-        let both = sync(&written(1), &written(2));
-        assert_eq!(quorum.record(&id("c"), Ok(both.clone())), Decision::Done);
-        assert_eq!(quorum.merged(), &both);
-        let expected = ReadFollowUp::Repair {
-            stale: vec![id("a"), id("b")],
-            merged: both,
-        };
-        assert_eq!(quorum.finish(), expected);
     }
 }
