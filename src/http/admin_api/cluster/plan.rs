@@ -191,19 +191,19 @@ fn outlined(api: &Api, (ring, next): (&Ring, &Ring), burdens: &Answers<Burden>) 
 fn cost(load: &Load, outline: &Outline, known: &BTreeMap<&NodeId, Burden>) -> Burden {
     let held = |node: &NodeId| {
         let load = outline.loads.iter().find(|load| load.node == *node);
-        load.map_or(1, |load| load.before.max(1) as u64)
+        load.map_or(1, |load| load.before.max(1) as u128)
     };
-    let sum = |of: fn(&Burden) -> u64| {
+    let sum = |of: fn(&Burden) -> u128| {
         let gains = load.gains.iter().map(|(_, from)| {
             let owners = from.iter();
-            let shares = owners.filter_map(|node| Some((of(known.get(node)?), held(node))));
-            mean(shares.map(|(whole, held)| PARTS * u128::from(whole) / u128::from(held)))
+            let shares = owners.filter_map(|node| Some(of(known.get(node)?) * PARTS / held(node)));
+            mean(shares)
         });
         u64::try_from((gains.sum::<u128>() + PARTS / 2) / PARTS).unwrap_or(u64::MAX)
     };
     Burden {
-        keys: sum(|burden| burden.keys),
-        bytes: sum(|burden| burden.bytes),
+        keys: sum(owned_keys),
+        bytes: sum(owned_bytes),
         rate_bytes_s: known
             .get(&load.node)
             .map_or(DEFAULT_RATE, |b| b.rate_bytes_s),
@@ -211,8 +211,20 @@ fn cost(load: &Load, outline: &Outline, known: &BTreeMap<&NodeId, Burden>) -> Bu
     }
 }
 
-/// A partition may hold less than one key on average.
-const PARTS: u128 = 1000;
+/// Without the copies of what others own now.
+fn owned_keys(burden: &Burden) -> u128 {
+    burden.keys.saturating_sub(burden.kept.keys).into()
+}
+
+/// The part of the bytes that the owned keys are of all; how many those of the copies take is not
+/// known.
+fn owned_bytes(burden: &Burden) -> u128 {
+    u128::from(burden.bytes) * owned_keys(burden) / u128::from(burden.keys.max(1))
+}
+
+/// Shares are counted in so small parts of a key, or byte, that what is rounded away of each of the
+/// partitions comes to nothing in their sum.
+const PARTS: u128 = 1 << 32;
 
 fn mean(of: impl Iterator<Item = u128>) -> u128 {
     let (sum, count) = of.fold((0, 0), |(sum, count), one| (sum + one, count + 1));
@@ -224,4 +236,77 @@ const DEFAULT_RATE: u64 = 16 << 20;
 
 fn numbers(partitions: &[Partition]) -> Vec<u16> {
     partitions.iter().map(|p| p.number()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::transfers::OldCopies;
+
+    fn id(name: &str) -> NodeId {
+        NodeId::new(name).unwrap()
+    }
+
+    fn burden(keys: u64, bytes: u64, kept: u64) -> Burden {
+        Burden {
+            keys,
+            bytes,
+            rate_bytes_s: 7,
+            kept: OldCopies {
+                keys: kept,
+                ..OldCopies::default()
+            },
+        }
+    }
+
+    /// Keys and bytes of a and b, copies among the keys of a, partitions gained out of the 256 that
+    /// both own; keys and bytes to pull.
+    #[test]
+    fn what_a_node_pulls_is_the_share_of_its_partitions_in_what_their_owners_hold() {
+        let rows = [
+            ((500, 50_000, 0), (500, 50_000), 192, 375, 37_500),
+            ((500, 50_000, 0), (500, 50_000), 256, 500, 50_000),
+            // Fewer keys than partitions.
+            ((100, 1000, 0), (100, 1000), 128, 50, 500),
+            ((1, 300, 0), (1, 300), 128, 1, 150),
+            ((1, 300, 0), (1, 300), 127, 0, 149),
+            ((3, 100, 0), (3, 100), 255, 3, 100),
+            // Owners that differ, as while one catches up.
+            ((200, 0, 0), (100, 0), 256, 150, 0),
+            // Copies of what others own now are no part of it.
+            ((750, 75_000, 250), (500, 50_000), 128, 250, 25_000),
+            (
+                (u64::MAX, u64::MAX, 0),
+                (u64::MAX, u64::MAX),
+                256,
+                u64::MAX,
+                u64::MAX,
+            ),
+        ];
+        for (row, (a, b, gained, keys, bytes)) in rows.into_iter().enumerate() {
+            let owners = vec![id("a"), id("b")];
+            let load = |node: &str, before, gained| Load {
+                node: id(node),
+                before,
+                after: 256,
+                gains: Partition::all()
+                    .take(gained)
+                    .map(|p| (p, owners.clone()))
+                    .collect(),
+            };
+            let outline = Outline {
+                moving: gained,
+                loads: vec![load("a", 256, 0), load("b", 256, 0), load("c", 0, gained)],
+                crowded: Vec::new(),
+                short: Vec::new(),
+                lost: Vec::new(),
+            };
+            let ids = [id("a"), id("b")];
+            let held = [burden(a.0, a.1, a.2), burden(b.0, b.1, 0)];
+            let known = ids.iter().zip(held).collect();
+            let found = cost(&load("c", 0, gained), &outline, &known);
+            assert_eq!((found.keys, found.bytes), (keys, bytes), "row {row}");
+            assert_eq!(found.rate_bytes_s, DEFAULT_RATE);
+        }
+    }
 }
