@@ -14,7 +14,8 @@ use crate::storage::{Engine, EngineError};
 /// Name of the stored memory.
 const META_BOOTS: &str = "boots";
 /// How long a node that has started again waits for the judgement of silent nodes. One that comes
-/// later still counts; only what was minted in between is then at risk.
+/// later still counts; at risk is then what was minted in between, and what others took of its old
+/// records meanwhile (docs/consistency.md, Deletes).
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// See the module.
