@@ -34,7 +34,7 @@ pub(in crate::cli) enum Verb {
     Cancel(Cancel),
     /// Show what is moving, how far it is, and what it waits for
     Transfers(Transfers),
-    /// Limit how fast partitions move
+    /// Limit how fast partitions move, at the members that answer, and until each of them stops
     Limit(Limit),
     /// Make the data directory of a node that is no member any more one of a new node
     Rejoin(Rejoin),
