@@ -118,6 +118,10 @@ impl ReadCoordinator {
         let placement = ring.placement(self.key.hash().partition());
         self.quorum = ReadQuorum::new(placement, self.set, self.needed);
         let mut order = self.worker.by_preference(&self.quorum.owners());
+        if self.writes_back {
+            // What those reply that stay owners need not be written to others before the answer.
+            order.sort_by_key(|id| !(placement.keeps(id) && self.worker.reaches(id)));
+        }
         self.fallbacks.forget();
         self.call_before_the_absent(&mut order);
         order.reverse();

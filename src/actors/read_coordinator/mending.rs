@@ -21,8 +21,9 @@ use crate::wire::state::encode_state;
 const REPAIR_TIME: Duration = Duration::from_secs(4);
 
 impl ReadCoordinator {
-    /// With the quorum met: answers if the replies agree, else brings what they come to to as many
-    /// owners as must hold it. Replies that come in meanwhile change nothing of that any more.
+    /// With the quorum met: answers if enough owners are known to agree, else brings what the replies
+    /// come to to as many owners as must hold it. Replies that come in meanwhile change nothing of
+    /// that any more.
     pub(super) fn write_back_or_answer(&mut self, ctx: &mut Context<Self>) {
         if self.back.is_some() {
             return;
@@ -34,7 +35,7 @@ impl ReadCoordinator {
         let back = self
             .quorum
             .write_back(placement, self.worker.write_quorum(None));
-        if self.quorum.differs() {
+        if back.is_owed {
             self.worker.counts().count(Counted::WriteBack);
             let state = encode_state(&back.merged);
             for node in &back.missing {

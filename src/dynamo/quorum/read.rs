@@ -70,6 +70,9 @@ pub struct WriteBack {
     pub missing: Vec<NodeId>,
     /// What they must hold.
     pub merged: State,
+    /// Whether that is to be seen to: where the replies differ. While the partition moves it is not
+    /// enough that they agree, for later reads may be of the other owners.
+    pub is_owed: bool,
 }
 
 impl Count {
@@ -263,9 +266,7 @@ impl ReadQuorum {
         &self.faults
     }
 
-    /// Whether the replies so far differ.
-    #[must_use]
-    pub fn differs(&self) -> bool {
+    fn differs(&self) -> bool {
         let merged = self.merged.as_ref();
         self.replies.iter().any(|(_, state)| merged != Some(state))
     }
@@ -283,7 +284,10 @@ impl ReadQuorum {
         for id in holders {
             quorum.record(id, Ok(()));
         }
+        let is_shown = placement.incoming.is_some() && merged != State::default();
+        let is_owed = self.differs() || is_shown && quorum.decide() != Decision::Done;
         WriteBack {
+            is_owed,
             quorum,
             missing: missing.into_iter().cloned().collect(),
             merged,

@@ -201,6 +201,12 @@ impl Placement {
         self.owners.contains(id) || self.incoming.as_ref().is_some_and(|to| to.contains(id))
     }
 
+    /// Whether the node owns the partition, also after the move if there is one.
+    #[must_use]
+    pub fn keeps(&self, id: &NodeId) -> bool {
+        self.owners.contains(id) && self.incoming.as_ref().is_none_or(|to| to.contains(id))
+    }
+
     /// Whether the node is to own the partition and has to pull it first. That is whoever does not
     /// own it yet; and where the owners become fewer all that stay, for what was acknowledged may
     /// be on one of them alone.

@@ -77,6 +77,36 @@ async fn p4_a_strict_read_is_written_back_to_the_incoming_owners_too() {
     assert_eq!(outcome.await.unwrap().unwrap().state, state(&[7]));
 }
 
+/// Where it is shown before the flip, it must be there to be shown after it.
+#[actix::test]
+async fn p4_a_strict_read_in_a_move_asks_those_who_stay_and_else_writes_what_all_agree_on() {
+    pause();
+    let mut stage = Stage::new(&["a", "b", "c"], Some(&["b", "c", "d"]));
+    stage.past_the_tenth();
+    let (_coordinator, outcome) = start_strict(&stage);
+    for expected in ["b", "c"] {
+        let (node, _, answer) = stage.read().await;
+        assert_eq!(node, expected);
+        answer.send(Ok(held(&[7]))).unwrap();
+    }
+    assert_eq!(outcome.await.unwrap().unwrap().state, state(&[7]));
+    stage.assert_quiet();
+    stage.health.of(&id("c")).failed();
+    let (_coordinator, mut outcome) = start_strict(&stage);
+    for expected in ["b", "a"] {
+        let (node, _, answer) = stage.read().await;
+        assert_eq!(node, expected);
+        answer.send(Ok(held(&[7]))).unwrap();
+    }
+    let (c, _, _silent) = stage.write().await;
+    let (d, _, from_d) = stage.write().await;
+    assert_eq!([c.as_str(), d.as_str()], ["c", "d"]);
+    settle().await;
+    assert!(outcome.try_recv().is_err(), "one owner to be holds it");
+    from_d.send(Ok(())).unwrap();
+    assert_eq!(outcome.await.unwrap().unwrap().state, state(&[7]));
+}
+
 #[actix::test]
 async fn a_strict_read_that_cannot_be_written_back_fails_at_once() {
     pause();
