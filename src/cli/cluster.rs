@@ -14,7 +14,7 @@ use super::output::{Format, Streams, line};
 use crate::storage::DataDirectory;
 
 pub(super) use args::Verb;
-use args::{About, Commit, Common, Limit, Limited, Revert, Transfers};
+use args::{About, Commit, Common, Forget, Limit, Limited, Revert, Transfers};
 
 /// Does what was asked for.
 pub(super) async fn run(verb: Verb, streams: &mut Streams<'_>) -> Result<(), Failure> {
@@ -34,11 +34,7 @@ pub(super) async fn run(verb: Verb, streams: &mut Streams<'_>) -> Result<(), Fai
             let wanted = json!({"change": "replace", "old": args.old, "new": args.new});
             stage(&args.common, wanted, streams).await
         }
-        Verb::Forget(args) => {
-            let loss = args.accept_data_loss || args.common.dry_run;
-            let wanted = json!({"change": "forget", "node": args.node, "accept_data_loss": loss});
-            stage(&args.common, wanted, streams).await
-        }
+        Verb::Forget(args) => forget(&args, streams).await,
         Verb::Weight(args) => {
             let wanted = json!({"change": "weight", "node": args.node, "weight": args.share});
             stage(&args.common, wanted, streams).await
@@ -57,6 +53,21 @@ pub(super) async fn run(verb: Verb, streams: &mut Streams<'_>) -> Result<(), Fai
         Verb::Limit(args) => limit(&args, streams).await,
         Verb::Rejoin(args) => rejoin(&args.data_dir, streams),
     }
+}
+
+/// Who has not said that they accept it is told first what there is to accept.
+async fn forget(args: &Forget, streams: &mut Streams<'_>) -> Result<(), Failure> {
+    let accepts = args.accept_data_loss || args.common.dry_run;
+    let wanted =
+        |loss: bool| json!({"change": "forget", "node": args.node, "accept_data_loss": loss});
+    if !accepts {
+        let admin = &args.common.admin;
+        let plan = admin
+            .send("POST", "/cluster/plan", &wanted(true), streams)
+            .await?;
+        show::partitions_told(&plan, streams.chatter)?;
+    }
+    stage(&args.common, wanted(accepts), streams).await
 }
 
 async fn revert(args: &Revert, streams: &mut Streams<'_>) -> Result<(), Failure> {

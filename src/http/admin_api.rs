@@ -44,6 +44,8 @@ pub struct AdminApi {
     pub node: AdminHandle,
     /// Shown in the status.
     pub limits: Limits,
+    /// R.
+    pub read_quorum: usize,
     /// SHA-256 of what an operator must show, if anything.
     pub token: Option<[u8; 32]>,
     /// Where others reach this listener; without a token, the only name that it answers to beside

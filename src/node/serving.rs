@@ -62,6 +62,7 @@ impl Node {
         let admin = AdminApi {
             node: handle.clone(),
             limits: limits.clone(),
+            read_quorum: config.read_quorum.get(),
             token: config
                 .admin_token
                 .as_ref()

@@ -96,24 +96,7 @@ pub(super) fn plan(plan: &Value, streams: &mut Streams<'_>) -> Result<(), Failur
 
 /// What an operator should know before the plan is committed.
 fn remarks(plan: &Value, out: &mut dyn Write) -> Result<(), Failure> {
-    for (field, text) in [
-        ("zones_violated", "with fewer zones than there could be"),
-        (
-            "under_replicated",
-            "left with fewer replicas until they have moved",
-        ),
-        ("lost", "that nobody else holds: LOST"),
-    ] {
-        let partitions = list(plan, field);
-        if !partitions.is_empty() {
-            writeln!(
-                out,
-                "{} partitions {text}: {}",
-                partitions.len(),
-                joined(partitions)
-            )?;
-        }
-    }
+    partitions_told(plan, out)?;
     let told = [
         (
             "silent",
@@ -133,6 +116,49 @@ fn remarks(plan: &Value, out: &mut dyn Write) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// The partitions that something is to be said of, every one.
+pub(super) fn partitions_told(plan: &Value, out: &mut dyn Write) -> Result<(), Failure> {
+    for (field, text) in [
+        ("zones_violated", "with fewer zones than there could be"),
+        (
+            "under_replicated",
+            "left with fewer replicas until they have moved",
+        ),
+        (
+            "below_read_quorum",
+            "left with fewer replicas than a read needs until they have moved",
+        ),
+        ("lost", "that nobody else holds: LOST"),
+    ] {
+        let partitions = list(plan, field);
+        if !partitions.is_empty() {
+            let (count, which) = (partitions.len(), ranges(partitions));
+            writeln!(out, "{count} partitions {text}: {which}")?;
+        }
+    }
+    Ok(())
+}
+
+/// Numbers in order, those that follow on each other as one.
+fn ranges(numbers: &[Value]) -> String {
+    let numbers = numbers.iter().filter_map(Value::as_u64);
+    let mut runs: Vec<(u64, u64)> = Vec::new();
+    for n in numbers {
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == n => *last = n,
+            _ => runs.push((n, n)),
+        }
+    }
+    let told = runs.into_iter().map(|(first, last)| {
+        if first == last {
+            first.to_string()
+        } else {
+            format!("{first}-{last}")
+        }
+    });
+    told.collect::<Vec<_>>().join(", ")
 }
 
 fn loads(plan: &Value) -> Vec<Vec<String>> {
@@ -294,6 +320,7 @@ mod tests {
     fn a_plan_tells_loads_and_losses_and_how_to_go_on() {
         let shown = json!({
             "epoch": 4, "staged": ["forget n2"], "moving": 3, "seconds": 0, "lost": [9],
+            "below_read_quorum": [1, 2, 3, 7, 9, 10],
             "spared": ["n5", "n6"], "waits_for": ["n7"],
             "nodes": [{"node": "n1", "before": 5, "after": 8, "gains": 3, "keys": 12, "bytes": 2048}],
         });
@@ -302,6 +329,8 @@ mod tests {
             "epoch 4, staged:\n  forget n2",
             "n1    5           8      3      12    2.0 KiB",
             "3 partitions move, about 2.0 KiB in about 1 s",
+            "6 partitions left with fewer replicas than a read needs until they have moved: \
+                1-3, 7, 9-10\n",
             "1 partitions that nobody else holds: LOST: 9",
             "these do not answer and get nothing: n5, n6",
             "the others are too few; the change waits for them: n7",

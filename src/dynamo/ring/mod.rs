@@ -14,7 +14,7 @@ mod tests;
 
 pub use affairs::{Affairs, Departed, MAX_DEPARTED, MAX_STAGED, UnderWay};
 pub use change::{Change, Departure, MemberChange, PlanError};
-pub use outline::{Load, Outline};
+pub use outline::{Load, Outline, left_below};
 pub use plan::plan;
 
 use super::key::{PARTITIONS, Partition, fmix64};

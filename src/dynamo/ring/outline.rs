@@ -34,19 +34,26 @@ impl Outline {
     /// Of the step from `before` to `next`, which may have begun to move.
     #[must_use]
     pub fn of(before: &Ring, next: &Ring) -> Self {
-        let there = |id: &&NodeId| next.member(id).is_some();
-        let left = |p: &Partition| before.placement(*p).owners.iter().filter(there).count();
-        let short = Partition::all().filter(|p| left(p) < before.placement(*p).owners.len());
-        let short: Vec<Partition> = short.collect();
-        let lost = short.iter().copied().filter(|p| left(p) == 0).collect();
         Self {
             moving: next.moving(),
             loads: loads(before, next),
             crowded: Partition::all().filter(|p| is_crowded(next, *p)).collect(),
-            short,
-            lost,
+            short: left_below(before, next, usize::MAX),
+            lost: left_below(before, next, 1),
         }
     }
+}
+
+/// Partitions left with fewer than `count` owners that hold data, and with fewer than before, until
+/// they have moved.
+#[must_use]
+pub fn left_below(before: &Ring, next: &Ring, count: usize) -> Vec<Partition> {
+    let is_short = |p: &Partition| {
+        let owners = &before.placement(*p).owners;
+        let left = owners.iter().filter(|id| next.member(id).is_some());
+        left.count() < count.min(owners.len())
+    };
+    Partition::all().filter(is_short).collect()
 }
 
 fn loads(before: &Ring, next: &Ring) -> Vec<Load> {

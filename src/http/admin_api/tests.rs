@@ -49,6 +49,7 @@ pub(super) async fn api(token: Option<&[u8]>) -> (FakeNode, AdminApi) {
     let api = AdminApi {
         node: handle,
         limits: Limits::default(),
+        read_quorum: 2,
         token: token.map(digest),
         advertised: "n1.example.com:8081".to_owned(),
         requests: Arc::default(),

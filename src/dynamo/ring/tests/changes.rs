@@ -431,6 +431,13 @@ fn an_outline_tells_what_moves_where_and_what_is_left_of_it() {
     assert_eq!((come.before, come.after), (0, come.gains.len()));
     let gains: usize = outline.loads.iter().map(|load| load.gains.len()).sum();
     assert_eq!(gains, gained(&moving).len());
+    let two = after(&ring, &[0, 1].map(|i| MemberChange::Forget(n(i))));
+    let both = rows_of(&ring, &n(0)).into_iter();
+    let both: Vec<_> = both.filter(|p| rows_of(&ring, &n(1)).contains(p)).collect();
+    assert!(!both.is_empty());
+    let below = |count| left_below(&ring, &two, count).into_iter();
+    assert!(below(2).map(Partition::index).eq(both));
+    assert_eq!(below(1).count(), 0);
     let all = [0, 1, 2].map(|i| MemberChange::Forget(n(i)));
     assert!(!Outline::of(&ring, &after(&ring, &all)).lost.is_empty());
 }

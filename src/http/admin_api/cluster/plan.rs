@@ -10,7 +10,9 @@ use super::{Wanted, read, ring_of};
 use crate::actors::surveyor::{AllBurdens, Answers};
 use crate::dynamo::key::Partition;
 use crate::dynamo::node_id::NodeId;
-use crate::dynamo::ring::{Change, Load, Member, MemberChange, Outline, PlanError, Ring, plan};
+use crate::dynamo::ring::{
+    Change, Load, Member, MemberChange, Outline, PlanError, Ring, left_below, plan,
+};
 use crate::http::admin_api::{Api, going_down, line, names};
 use crate::http::api_error::ApiError;
 use crate::wire::hello::Program;
@@ -180,6 +182,7 @@ fn outlined(api: &Api, (ring, next): (&Ring, &Ring), burdens: &Answers<Burden>) 
         "seconds": seconds.unwrap_or(0),
         "zones_violated": numbers(&outline.crowded),
         "under_replicated": numbers(&outline.short),
+        "below_read_quorum": numbers(&left_below(ring, next, api.read_quorum)),
         "lost": numbers(&outline.lost),
         "silent": silent.collect::<Vec<_>>(),
         "waits_for": waits_for,
