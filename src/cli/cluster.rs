@@ -176,22 +176,27 @@ async fn commit(args: &Commit, streams: &mut Streams<'_>) -> Result<(), Failure>
         if args.common.dry_run {
             return show_plan(admin, &plan, streams);
         }
-        show::plan(
-            &plan,
-            &mut Streams {
-                data: &mut *streams.chatter,
-                chatter: &mut std::io::sink(),
-                is_terminal: streams.is_terminal,
-            },
-        )?;
+        show_aside(&plan, streams)?;
         let spared = || plan.get("spared").cloned();
         let without = args.without().map(|without| json!(without));
         json!({"epoch": plan.get("epoch"), "without": without.or_else(spared)})
     };
-    let answer = admin
-        .send("POST", "/cluster/commit", &shown, streams)
-        .await?;
-    show_made(&args.common, &answer, streams).await
+    let answer = admin.send("POST", "/cluster/commit", &shown, streams).await;
+    if matches!(&answer, Err(Failure::Refused { code, .. }) if code == "ring_changed") {
+        let plan = admin.get("/cluster/plan".to_owned(), streams).await?;
+        show_aside(&plan, streams)?;
+    }
+    show_made(&args.common, &answer?, streams).await
+}
+
+/// A plan that is not what was asked for, but what an operator has to see.
+fn show_aside(plan: &Value, streams: &mut Streams<'_>) -> Result<(), Failure> {
+    let mut aside = Streams {
+        data: &mut *streams.chatter,
+        chatter: &mut std::io::sink(),
+        is_terminal: streams.is_terminal,
+    };
+    show::plan(plan, &mut aside)
 }
 
 /// What has been made; with `--wait`, a program gets one answer: what came of it.

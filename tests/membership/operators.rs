@@ -1,0 +1,54 @@
+//! Two operators at once.
+
+use serde_json::{Value, json};
+
+use super::support::{Cluster, eventually};
+use super::{TIME, operator};
+
+/// They commit the same epoch, and do not want the same of it: one is heard, the other is told what
+/// is so now.
+#[test]
+fn of_two_operators_who_commit_at_once_one_gets_the_epoch() {
+    let cluster = Cluster::start(4);
+    let plan = operator(&cluster, &["weight", "n3", "2"]);
+    let epoch = plan["epoch"].to_string();
+    let commit = |place: usize, without: &str| {
+        let args = ["cluster", "commit", "--epoch", &epoch, "--without", without];
+        let node = cluster.nodes.get(place).expect("a node");
+        node.command_line(&[&args[..], &["-o", "json"]].concat())
+    };
+    let both = std::thread::scope(|scope| {
+        let one = scope.spawn(|| commit(0, "none"));
+        let other = scope.spawn(|| commit(1, "n4"));
+        [one, other].map(|operator| operator.join().expect("an operator"))
+    });
+    let is_heard = |out: &str| {
+        let made: Option<Value> = serde_json::from_str(out).ok();
+        made.is_some_and(|made| made["changed"] == true)
+    };
+    let heard = both.iter().filter(|(_, out, _)| is_heard(out)).count();
+    // None, if the one finished what the other had begun: then both are told to look again.
+    assert!(heard <= 1, "{both:?}");
+    for (code, out, err) in both.iter().filter(|(_, out, _)| !is_heard(out)) {
+        // If the other's ring had come by then, the epoch was made already.
+        let late = *code == 0 && out.contains("\"changed\":false");
+        let told = *code == 1 && err.contains("look at the plan again");
+        let shown = err.contains("nothing is staged") || err.contains("weight n3 2");
+        let agreed_on_none = err.contains("not_agreed");
+        assert!(late || told && shown || agreed_on_none, "{both:?}");
+    }
+    eventually(TIME, "all have one ring", || {
+        let rings = cluster
+            .nodes
+            .iter()
+            .map(|node| node.status()["ring"].take());
+        let rings: Vec<Value> = rings.collect();
+        let same = rings.windows(2).all(|two| two[0]["hash"] == two[1]["hash"]);
+        same && rings.iter().all(|ring| ring["moving"] == 0)
+    });
+    let weights: Vec<Value> = cluster.nodes[0].status()["members"]
+        .as_array()
+        .map(|members| members.iter().map(|m| m["weight"].clone()).collect())
+        .unwrap_or_default();
+    assert_eq!(weights, [json!(1), json!(1), json!(2), json!(1)]);
+}
