@@ -393,8 +393,11 @@ fn a_plan_that_has_changed_since_it_was_shown_is_not_committed() {
 fn a_change_whose_new_node_has_died_goes_back() {
     let mut cluster = Cluster::start(3);
     let told = store(&cluster, 300);
-    operator(&cluster, &["limit", "transfers", "1", "20000"]);
     let new = add_staged(&mut cluster);
+    // So that it dies in the middle, however small the move is.
+    let limit = ["cluster", "limit", "transfers", "1", "1", "-o", "json"];
+    let (code, out, err) = cluster.nodes[3].command_line(&limit);
+    assert_eq!(code, 0, "{out}{err}");
     let plan = operator(&cluster, &["plan"]);
     assert_eq!(plan["staged"], json!([format!("join {new}")]));
     operator(&cluster, &["commit", "--epoch", &plan["epoch"].to_string()]);
