@@ -24,6 +24,7 @@
 )]
 
 mod calm;
+mod reads;
 mod steps;
 mod tables;
 mod world;

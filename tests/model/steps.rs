@@ -4,7 +4,8 @@ use quorate::dynamo::key::Partition;
 use quorate::dynamo::ring::Ring;
 
 use super::Fault;
-use super::tables::{Bits, Next, READ, Refusal, Says, each, id};
+use super::reads::{Refusal, Says};
+use super::tables::{Bits, Next, READ, each, id};
 use super::world::{Action, Attempt, Broken, NONE, State, World, numbered, rings};
 
 impl World {
