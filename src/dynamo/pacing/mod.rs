@@ -103,7 +103,9 @@ pub struct KindStatus {
 pub struct Pacing<T> {
     rate: u64,
     /// Whether work has waited for the rate since the last look at the clients.
-    used: bool,
+    waited: bool,
+    /// Bytes let through since then.
+    used: u64,
     /// When everything let through is paid for.
     paid: Duration,
     lanes: [Lane<T>; Kind::ALL.len()],
@@ -148,7 +150,8 @@ impl<T> Default for Pacing<T> {
     fn default() -> Self {
         Self {
             rate: FIRST,
-            used: false,
+            waited: false,
+            used: 0,
             paid: Duration::ZERO,
             lanes: Default::default(),
             next: 0,
@@ -189,7 +192,7 @@ impl<T> Pacing<T> {
         let lane = self.lanes.get_mut(turn)?;
         while lane.waiting.pop_front_if(|(who, _)| is_gone(who)).is_some() {}
         let affordable = self.paid <= now + AHEAD;
-        self.used |= !affordable && !lane.waiting.is_empty();
+        self.waited |= !affordable && !lane.waiting.is_empty();
         let paid = affordable && lane.paid <= now + AHEAD;
         let starved = now >= lane.served + LONGEST_PAUSE;
         if !paid && !starved {
@@ -198,31 +201,43 @@ impl<T> Pacing<T> {
         let (who, bytes) = lane.waiting.pop_front()?;
         lane.served = now;
         lane.charge(now, bytes);
-        self.paid = self.paid.max(now) + time_for(bytes, self.rate);
+        self.pay(now, bytes);
         Some(who)
     }
 
     /// Adds what a unit turned out to cost beyond what it asked for: those after it pay for it.
     pub fn charge(&mut self, now: Duration, kind: Kind, bytes: u64) {
         self.lane_mut(kind).charge(now, bytes);
+        self.pay(now, bytes);
+    }
+
+    fn pay(&mut self, now: Duration, bytes: u64) {
         self.paid = self.paid.max(now) + time_for(bytes, self.rate);
+        self.used = self.used.saturating_add(bytes);
     }
 
     /// Looks at how the clients fare, once every [`LOOK_EVERY`]: the rate is halved when they wait
     /// longer than usual. When they do not, it rises by a step, or to twice as much where no
-    /// client is, if work has waited for it; else it goes back to [`FIRST`].
+    /// client is, if work has waited for it; else it is at most twice what was used of it, or
+    /// [`FIRST`].
     pub fn heed(&mut self, clients: Foreground) {
         let reads = clients.reads.is_some_and(|now| self.reads.suffers(now));
         let writes = clients.writes.is_some_and(|now| self.writes.suffers(now));
-        let used = std::mem::take(&mut self.used);
+        let (waited, used) = (
+            std::mem::take(&mut self.waited),
+            std::mem::take(&mut self.used),
+        );
+        let rise = if clients == Foreground::default() {
+            self.rate
+        } else {
+            RISE
+        };
         self.rate = if reads || writes {
             (self.rate / 2).max(SLOWEST)
-        } else if !used {
-            (self.rate + RISE).min(FIRST)
-        } else if clients == Foreground::default() {
-            (self.rate * 2).min(FASTEST)
+        } else if waited {
+            (self.rate + rise).min(FASTEST)
         } else {
-            (self.rate + RISE).min(FASTEST)
+            (self.rate + RISE).min(twice_a_second(used).clamp(FIRST, FASTEST))
         };
     }
 
@@ -256,6 +271,12 @@ impl<T> Pacing<T> {
     fn lane_mut(&mut self, kind: Kind) -> &mut Lane<T> {
         &mut self.lanes[kind as usize]
     }
+}
+
+/// Twice the rate at which so many bytes go between two looks.
+fn twice_a_second(bytes: u64) -> u64 {
+    let looks = Duration::from_secs(2).as_millis() / LOOK_EVERY.as_millis();
+    bytes.saturating_mul(u64::try_from(looks).unwrap_or(1))
 }
 
 /// How long so many bytes take at a rate; an hour stands for anything longer.

@@ -141,6 +141,18 @@ fn a_rate_that_is_used_falls_while_clients_suffer_and_rises_when_they_do_not() {
 }
 
 #[test]
+fn a_rate_that_is_used_in_part_falls_to_twice_that_part() {
+    let pacing = &mut Pacing::default();
+    for _ in 0..FASTEST / RISE {
+        heed(pacing, SECOND, quick(), true);
+    }
+    for (per_look, expected) in [(FASTEST, FASTEST), (FIRST, FIRST * 4), (FIRST / 8, FIRST)] {
+        pacing.charge(SECOND, Kind::Transfers, per_look);
+        assert_eq!(heed(pacing, SECOND, quick(), false), expected);
+    }
+}
+
+#[test]
 fn a_rate_that_nobody_uses_goes_back_to_the_first() {
     let pacing = &mut Pacing::default();
     assert_eq!(heed(pacing, SECOND, quick(), false), FIRST);
