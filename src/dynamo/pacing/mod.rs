@@ -9,6 +9,7 @@
 mod trend;
 
 use std::collections::VecDeque;
+use std::mem::take;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
@@ -223,21 +224,14 @@ impl<T> Pacing<T> {
     pub fn heed(&mut self, clients: Foreground) {
         let reads = clients.reads.is_some_and(|now| self.reads.suffers(now));
         let writes = clients.writes.is_some_and(|now| self.writes.suffers(now));
-        let (waited, used) = (
-            std::mem::take(&mut self.waited),
-            std::mem::take(&mut self.used),
-        );
-        let rise = if clients == Foreground::default() {
-            self.rate
-        } else {
-            RISE
-        };
+        let (waited, used) = (take(&mut self.waited), take(&mut self.used));
+        let alone = clients == Foreground::default();
         self.rate = if reads || writes {
             (self.rate / 2).max(SLOWEST)
         } else if waited {
-            (self.rate + rise).min(FASTEST)
+            (self.rate + if alone { self.rate } else { RISE }).min(FASTEST)
         } else {
-            (self.rate + RISE).min(twice_a_second(used).clamp(FIRST, FASTEST))
+            (self.rate + RISE).min(twice_the_rate(used).clamp(FIRST, FASTEST))
         };
     }
 
@@ -274,7 +268,7 @@ impl<T> Pacing<T> {
 }
 
 /// Twice the rate at which so many bytes go between two looks.
-fn twice_a_second(bytes: u64) -> u64 {
+fn twice_the_rate(bytes: u64) -> u64 {
     let looks = Duration::from_secs(2).as_millis() / LOOK_EVERY.as_millis();
     bytes.saturating_mul(u64::try_from(looks).unwrap_or(1))
 }
