@@ -183,8 +183,10 @@ async fn commit(args: &Commit, streams: &mut Streams<'_>) -> Result<(), Failure>
     };
     let answer = admin.send("POST", "/cluster/commit", &shown, streams).await;
     if matches!(&answer, Err(Failure::Refused { code, .. }) if code == "ring_changed") {
-        let plan = admin.get("/cluster/plan".to_owned(), streams).await?;
-        show_aside(&plan, streams)?;
+        // The refusal is told even where the plan cannot be had.
+        if let Ok(plan) = admin.get("/cluster/plan".to_owned(), streams).await {
+            show_aside(&plan, streams)?;
+        }
     }
     show_made(&args.common, &answer?, streams).await
 }
