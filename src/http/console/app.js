@@ -65,6 +65,7 @@ function show(cluster) {
   strip(cluster, under);
   ring.state({
     members: cluster.members,
+    away,
     epoch: cluster.ring?.epoch ?? 0,
     moving: cluster.ring?.moving ?? 0,
     under,

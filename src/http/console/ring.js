@@ -93,9 +93,8 @@ export class Ring {
   }
 
   // What stands in the middle, who does not answer, and who is neither away nor READY.
-  state({ members, epoch, moving, under }) {
+  state({ members, away, epoch, moving, under }) {
     if (!this.big) return;
-    const away = new Set(members.filter((member) => !member.reachable).map((member) => member.name));
     const unsettled = members.filter((member) => member.reachable && stateOf(member) !== "READY");
     const names = new Set(unsettled.map((member) => member.name));
     say(this.top, "members");
