@@ -190,6 +190,7 @@ fn the_ring_shows_the_zones_and_who_is_on_the_way_out() {
     browser.wait(&distinct("#ring .held.unsettled", "owner", "n4"));
     browser.wait(&format!("{}.innerText.includes('LEAVING')", row("n4")));
     browser.wait("document.getElementById('ring-note').innerText.includes('n4 is LEAVING')");
+    assert_eq!(cluster.nodes[3].status()["state"], "LEAVING");
     on_a_phone(&browser);
     assert_eq!(browser.complaints(), Vec::<String>::new());
 }

@@ -46,7 +46,7 @@ impl AdminHandle {
         };
         Ok(Figures {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            state: life.state.to_string(),
+            state: view.state(life.state).to_string(),
             waiting_for: life.waiting.clone(),
             epoch: view.epoch(),
             uptime_ms: millis(self.started.elapsed()),

@@ -100,7 +100,7 @@ impl PulseParts {
         let reachable = members.clone().map(|member| &member.id).filter(is_there);
         let hints: u64 = store.hints.values().map(|hints| hints.count).sum();
         info!(self.log, "this node is there"; "event.action" => "heartbeat",
-            "service.state" => life.state.to_string(),
+            "service.state" => view.state(life.state).to_string(),
             "quorate.ring.epoch" => view.epoch(),
             "quorate.ring.members" => members.count(),
             "quorate.ring.reachable" => reachable.count(),

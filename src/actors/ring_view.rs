@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 
 use crate::actors::replica::Terms;
 use crate::dynamo::key::{PARTITIONS, Partition};
+use crate::dynamo::membership::lifecycle::NodeState;
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::quorum::Fault;
 use crate::dynamo::ring::{OwnerSet, Placement, Ring};
@@ -103,6 +104,16 @@ impl View {
     #[must_use]
     pub fn epoch(&self) -> u64 {
         self.ring.as_ref().map_or(0, |ring| ring.epoch)
+    }
+
+    /// This node's state as operators see it: one that is to leave serves until it may go, and is
+    /// LEAVING all the while.
+    #[must_use]
+    pub fn state(&self, own: NodeState) -> NodeState {
+        match &self.ring {
+            Some(ring) if ring.is_leaving(&self.me) => NodeState::Leaving,
+            Some(_) | None => own,
+        }
     }
 
     /// Whether the partition is on its way to other owners.

@@ -171,11 +171,6 @@ async fn status(api: Api) -> HttpResponse {
     let more = json!({
         "incarnation": store.incarnation,
         "boot": store.boot,
-        "ring": ring.map(|ring| with(of_ring(ring), json!({
-            "waiting_for": gainers_away(&api, ring),
-            "down": names(&ring.affairs.down),
-            "under_replicated": ring.members.len() < ring.replicas,
-        }))),
         "members": members,
         "queues": {
             "client": {"depth": depth, "capacity": capacity},
@@ -201,28 +196,40 @@ async fn status(api: Api) -> HttpResponse {
         "log": {"level": LevelName(node.logs.level()).as_str(), "lost": node.logs.lost()},
         "limits": api.limits,
     });
-    line(&with(standing(&api, ring), more))
+    let of_ring = |ring: &Ring| {
+        json!({
+            "waiting_for": gainers_away(&api, ring),
+            "down": names(&ring.affairs.down),
+            "under_replicated": ring.members.len() < ring.replicas,
+        })
+    };
+    line(&with(standing(&api, ring, of_ring), more))
 }
 
-/// What a node says of itself wherever it is asked: who it is, how far it has come, and its ring.
-pub(super) fn standing(api: &AdminApi, ring: Option<&Ring>) -> Value {
-    let life = api.node.life();
+/// What a node says of itself wherever it is asked: who it is, how far it has come, and its ring,
+/// with what else of that is asked for.
+pub(super) fn standing(
+    api: &AdminApi,
+    ring: Option<&Ring>,
+    more_of_it: impl Fn(&Ring) -> Value,
+) -> Value {
+    let of_ring = |ring: &Ring| {
+        let always = json!({
+            "epoch": ring.epoch,
+            "hash": ring.hash().to_string(),
+            "moving": ring.moving(),
+            "staged": ring.affairs.staged.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        });
+        with(always, more_of_it(ring))
+    };
+    let (view, life) = (api.node.view(), api.node.life());
     json!({
-        "node": api.node.view().me.as_str(),
+        "node": view.me.as_str(),
         "version": env!("CARGO_PKG_VERSION"),
-        "state": life.state.to_string(),
+        "state": view.state(life.state).to_string(),
         "waiting_for": life.waiting,
         "cluster": ring.map(|ring| ring.cluster.to_string()),
         "ring": ring.map(of_ring),
-    })
-}
-
-fn of_ring(ring: &Ring) -> Value {
-    json!({
-        "epoch": ring.epoch,
-        "hash": ring.hash().to_string(),
-        "moving": ring.moving(),
-        "staged": ring.affairs.staged.iter().map(ToString::to_string).collect::<Vec<_>>(),
     })
 }
 

@@ -50,7 +50,7 @@ impl Sight {
         let repaired: u64 = entropy.pairs.iter().map(|pair| pair.keys_repaired).sum();
         let hints = store.hints.iter();
         Ok(Self {
-            state: Some(node.life().state),
+            state: Some(view.state(node.life().state)),
             epoch: view.epoch(),
             moving: ring.map_or(0, Ring::moving),
             conditions: members.keys().filter_map(condition).collect(),

@@ -140,8 +140,9 @@ fn repair(page: &mut Page, entropy: &EntropyStatus, reaping: &ReapingStatus) {
 
 fn ring(page: &mut Page, node: &AdminHandle) {
     let (view, life) = (node.view(), node.life());
+    let now = view.state(life.state);
     for state in STATES {
-        page.flag(is::NODE_STATE, &[&state.to_string()], state == life.state);
+        page.flag(is::NODE_STATE, &[&state.to_string()], state == now);
     }
     page.count(is::EPOCH, &[], view.epoch());
     let Some(ring) = &view.ring else { return };

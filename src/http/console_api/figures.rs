@@ -29,5 +29,5 @@ pub(super) async fn figures(
         "bounds_us": MICROS,
         "members": members,
     });
-    line(&with(standing(&api, ring), more))
+    line(&with(standing(&api, ring, |_| Value::Null), more))
 }
