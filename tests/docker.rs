@@ -154,7 +154,8 @@ fn after_requests(load: &Load, more: usize) {
 
 /// The ids, those that were made last first.
 fn containers(host: &Host) -> String {
-    host.engine.docker(&["ps", "--all", "--quiet", "--no-trunc"])
+    host.engine
+        .docker(&["ps", "--all", "--quiet", "--no-trunc"])
 }
 
 fn up_alone(node: &str) -> [&str; 5] {
