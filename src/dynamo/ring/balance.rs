@@ -13,6 +13,7 @@
 )]
 
 use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::quota::{Quotas, quotas};
 use super::{Member, PARTITIONS, fmix64};
@@ -65,7 +66,12 @@ struct Table {
     load: Vec<usize>,
     /// How often each member has each place in a row.
     places: Vec<Vec<usize>>,
+    /// What rows allow to be handed over, by giver and taker, and then by the giver's place and the
+    /// cost, which alone decide between rows with one giver and taker; ties and rows.
+    offers: Vec<Vec<Offers>>,
 }
+
+type Offers = BTreeMap<(usize, i32), BTreeSet<(u64, usize)>>;
 
 /// A replica of `row` goes from one member to another; the least is the best.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,10 +105,11 @@ impl Table {
             rows,
             load,
             places: vec![vec![0; n]; members.len()],
+            offers: vec![vec![Offers::new(); members.len()]; members.len()],
         };
         for row in 0..table.rows.len() {
             table.drop_surplus(row);
-            table.count_places(row, 1);
+            table.count_in(row);
         }
         table
     }
@@ -149,10 +156,10 @@ impl Table {
         let Some(start) = self.augment(starts, row) else {
             return false;
         };
-        self.count_places(row, -1);
+        self.count_out(row);
         let place = self.place_for(row, start);
         self.rows[row].insert(place, start);
-        self.count_places(row, 1);
+        self.count_in(row);
         self.load[start] += 1;
         true
     }
@@ -185,10 +192,10 @@ impl Table {
         let mut taker = end;
         while let Some(giver) = ways[taker].and_then(|w| w.from) {
             let row = hand_overs[giver][taker]?.row;
-            self.count_places(row, -1);
+            self.count_out(row);
             let change = |m: &mut usize| *m = if *m == giver { taker } else { *m };
             self.rows[row].iter_mut().for_each(change);
-            self.count_places(row, 1);
+            self.count_in(row);
             self.load[giver] -= 1;
             self.load[taker] += 1;
             taker = giver;
@@ -196,31 +203,40 @@ impl Table {
         Some(taker)
     }
 
-    /// Every round looks at every row, so what does not depend on the giver is worked out once.
     fn hand_overs(&self) -> HandOvers {
-        let mut best: HandOvers = vec![vec![None; self.load.len()]; self.load.len()];
-        for (row, owners) in self.rows.iter().enumerate() {
-            let is_new = |m| i32::from(!self.before[row].contains(&m));
-            let room = self.room(row);
-            for taker in (0..self.load.len()).filter(|&m| self.may_own(row, m)) {
-                let (taken, tie) = (is_new(taker), tie(row, taker, 2));
-                for (place, &giver) in owners.iter().enumerate() {
-                    if !self.fits(row, room, Some(giver), taker) {
-                        continue;
-                    }
-                    let (more, less) = (self.places[taker][place], self.places[giver][place]);
-                    let found = HandOver {
-                        cost: taken - is_new(giver),
-                        skew: more.cast_signed() - less.cast_signed(),
-                        tie,
-                        row,
-                    };
-                    let known = &mut best[giver][taker];
-                    *known = Some(known.map_or(found, |k| k.min(found)));
+        let best = |(giver, taker): (usize, usize)| {
+            let places = |m: usize, place: usize| self.places[m][place].cast_signed();
+            let first = |(&(place, cost), rows): (&(usize, i32), &BTreeSet<(u64, usize)>)| {
+                let &(tie, row) = rows.first()?;
+                Some(HandOver {
+                    cost,
+                    skew: places(taker, place) - places(giver, place),
+                    tie,
+                    row,
+                })
+            };
+            self.offers[giver][taker].iter().filter_map(first).min()
+        };
+        let all = 0..self.load.len();
+        let of = |giver| all.clone().map(|taker| best((giver, taker))).collect();
+        all.clone().map(of).collect()
+    }
+
+    /// What could be handed over in the row as it is: giver, taker, place and cost, tie.
+    fn offers_in(&self, row: usize) -> Vec<(usize, usize, (usize, i32), u64)> {
+        let is_new = |m| i32::from(!self.before[row].contains(&m));
+        let room = self.room(row);
+        let mut offers = Vec::new();
+        for taker in (0..self.load.len()).filter(|&m| self.may_own(row, m)) {
+            let tie = tie(row, taker, 2);
+            for (place, &giver) in self.rows[row].iter().enumerate() {
+                if self.fits(row, room, Some(giver), taker) {
+                    let cost = is_new(taker) - is_new(giver);
+                    offers.push((giver, taker, (place, cost), tie));
                 }
             }
         }
-        best
+        offers
     }
 
     /// Whether the member is not an owner already, nor one to be spared.
@@ -271,9 +287,26 @@ impl Table {
             .unwrap_or(owners.len())
     }
 
-    fn count_places(&mut self, row: usize, by: isize) {
+    /// A row is as it should be, for now.
+    fn count_in(&mut self, row: usize) {
         for (place, &m) in self.rows[row].iter().enumerate() {
-            self.places[m][place] = self.places[m][place].saturating_add_signed(by);
+            self.places[m][place] += 1;
+        }
+        for (giver, taker, class, tie) in self.offers_in(row) {
+            let rows = self.offers[giver][taker].entry(class).or_default();
+            rows.insert((tie, row));
+        }
+    }
+
+    /// It is about to change.
+    fn count_out(&mut self, row: usize) {
+        for (place, &m) in self.rows[row].iter().enumerate() {
+            self.places[m][place] -= 1;
+        }
+        for (giver, taker, class, tie) in self.offers_in(row) {
+            if let Some(rows) = self.offers[giver][taker].get_mut(&class) {
+                rows.remove(&(tie, row));
+            }
         }
     }
 }
