@@ -144,9 +144,24 @@ fn p1_three_nodes_behind_the_balancer_are_killed_and_upgraded_and_lose_no_acknow
     );
     load.check(&format!("{}:8080", host.engine.address));
     host.compose(ONE_HOST, &["down", "--timeout", "0"]);
+
+    host.environment.push(("LB_DISCOVERY", "srv".to_owned()));
+    host.compose(ONE_HOST, &up_alone("lb"));
+    serves(&base, "by-dns");
+    names_all_nodes_in_its_dns(&host, "172.28.80.10:8500");
 }
 
 /// Waits until the users have made so many more requests.
+/// Else it would name three, and those that do not pass as well.
+fn names_all_nodes_in_its_dns(host: &Host, consul: &str) {
+    let own = format!("http://{consul}/v1/agent/self");
+    let own = host.engine.on_host("curl", &["-sSf", &own]);
+    let own: Value = serde_json::from_str(&own).expect("JSON");
+    for setting in ["DNSEnableTruncate", "DNSOnlyPassing"] {
+        assert_eq!(own["DebugConfig"][setting], true, "{setting}");
+    }
+}
+
 fn after_requests(load: &Load, more: usize) {
     let enough = load.done() + more;
     eventually(SERVED, "the users go on", || load.done() >= enough);
@@ -154,7 +169,8 @@ fn after_requests(load: &Load, more: usize) {
 
 /// The ids, those that were made last first.
 fn containers(host: &Host) -> String {
-    host.engine.docker(&["ps", "--all", "--quiet", "--no-trunc"])
+    host.engine
+        .docker(&["ps", "--all", "--quiet", "--no-trunc"])
 }
 
 fn up_alone(node: &str) -> [&str; 5] {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::netns::Network;
 use crate::support::{Client, copy_tree, eventually};
-use crate::{Host, SERVED, TURN, UP, serves};
+use crate::{Host, SERVED, TURN, UP, names_all_nodes_in_its_dns, serves};
 
 const FILE: &str = "host.yaml";
 
@@ -62,6 +62,7 @@ fn p9_hosts_join_the_first_one_with_the_same_file_and_nothing_edited() {
     for (i, host) in hosts.iter().enumerate() {
         serves(&host.base(8000), &format!("key-{i}"));
         assert_eq!(members(host), 3);
+        names_all_nodes_in_its_dns(host, "127.0.0.1:8500");
         keeps_its_admin_port_to_itself(host);
     }
     let client = Client::new();
