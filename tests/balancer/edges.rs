@@ -13,7 +13,7 @@ use crate::support::balancer::Balancer;
 use crate::support::connection::Connection;
 use crate::support::consul::Consul;
 use crate::support::tools::tool;
-use crate::support::{Answer, Client, Cluster, eventually, free_address};
+use crate::support::{Answer, Client, Cluster, Node, eventually, free_address};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -207,7 +207,7 @@ fn seed_defects_10_and_11_through_the_balancer_only_keys_can_be_reached() {
         json!("key_invalid")
     );
     a_body_may_be_too_large(&client, &balancer);
-    requests_have_ids(&client, &balancer);
+    requests_have_ids(&client, &balancer, node);
     writes_are_recognised(&balancer);
 }
 
@@ -233,8 +233,8 @@ fn writes_are_recognised(balancer: &Balancer) {
     }
 }
 
-/// The request's id in nginx is the node's correlation id, and in nginx's log.
-fn requests_have_ids(client: &Client, balancer: &Balancer) {
+/// The request's id in nginx is the node's correlation id, and in both logs; so is the client's own.
+fn requests_have_ids(client: &Client, balancer: &Balancer, node: &Node) {
     let url = balancer.url("/v1/data");
     let read = client.get(&url);
     let id = read.header("x-correlation-id").to_owned();
@@ -258,6 +258,15 @@ fn requests_have_ids(client: &Client, balancer: &Balancer) {
         &[("x-correlation-id", "mine-1")],
     );
     assert_eq!(own.header("x-correlation-id"), "mine-1", "{own:?}");
+    for (id, action) in [(id.as_str(), "get"), ("mine-1", "update")] {
+        let is_told = |line: &str| {
+            let line: Value = serde_json::from_str(line).unwrap_or_default();
+            line["trace.id"] == id && line["event.action"] == action
+        };
+        eventually(SOON, "the node has logged it under the same id", || {
+            node.log_text().lines().any(is_told)
+        });
+    }
 }
 
 /// A node that takes one request, tells of it, and breaks off.
