@@ -7,11 +7,13 @@ use std::process::{Command, Output};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use quorate::limits::Limits;
 use serde_json::{Value, json};
 
 use crate::support::balancer::Balancer;
 use crate::support::connection::Connection;
 use crate::support::consul::Consul;
+use crate::support::http::escaped;
 use crate::support::tools::tool;
 use crate::support::{Answer, Client, Cluster, Node, eventually, free_address};
 
@@ -209,6 +211,67 @@ fn seed_defects_10_and_11_through_the_balancer_only_keys_can_be_reached() {
     a_body_may_be_too_large(&client, &balancer);
     requests_have_ids(&client, &balancer, node);
     writes_are_recognised(&balancer);
+    a_long_clock_is_for_the_node(&client, &balancer, node);
+}
+
+/// Behind the longest key there is, every byte of it escaped.
+fn a_long_clock_is_for_the_node(client: &Client, balancer: &Balancer, node: &Node) {
+    let limits = Limits::default();
+    let key = escaped(&"/".repeat(limits.key_bytes));
+    let path = format!("/v1/{key}?clock={}", "x".repeat(limits.clock_bytes));
+    let direct = client.delete(&format!("http://{}{path}", node.client));
+    let through = client.delete(&balancer.url(&path));
+    assert_eq!(direct.json()["code"], json!("clock_invalid"), "{direct:?}");
+    assert_eq!(through.json(), direct.json());
+}
+
+/// What follows each of the directives of this name.
+fn directives<'a>(conf: &'a str, name: &str) -> Vec<&'a str> {
+    let lines = conf
+        .lines()
+        .filter_map(|line| line.trim().strip_suffix(';'));
+    let split = lines.filter_map(|line| line.split_once(' '));
+    split
+        .filter_map(|(n, value)| (n == name).then_some(value))
+        .collect()
+}
+
+#[test]
+fn nginx_has_the_limits_of_the_nodes() {
+    let limits = Limits::default();
+    let conf = std::fs::read_to_string(lb("nginx.conf")).unwrap();
+    let seconds = |of: Duration| format!("{}s", of.as_secs());
+    let body = limits.body_bytes().to_string();
+    let rows = [
+        ("client_max_body_size", body.clone()),
+        ("client_body_buffer_size", body),
+        ("client_header_timeout", seconds(limits.head_timeout)),
+        ("client_body_timeout", seconds(limits.body_timeout)),
+    ];
+    for (name, due) in rows {
+        assert_eq!(directives(&conf, name), [due], "{name}");
+    }
+    let numbers = |name: &str| -> Vec<u64> {
+        let values = directives(&conf, name).into_iter();
+        let values =
+            values.map(|value| value.trim_start_matches("4 ").trim_end_matches(['s', 'k']));
+        values.map(|value| value.parse().unwrap()).collect()
+    };
+    // To clients as nodes do; to nodes, nginx is the first to let go of an idle connection.
+    let idle = limits.keep_alive.as_secs();
+    let [to_clients, from_nodes] = numbers("keepalive_timeout")[..] else {
+        panic!("{conf}")
+    };
+    assert_eq!(to_clients, idle);
+    assert!(from_nodes < idle);
+    let slowest = limits.write_deadline.max(limits.read_deadline).as_secs();
+    for name in ["proxy_read_timeout", "proxy_send_timeout"] {
+        assert!(numbers(name)[0] > slowest, "{name}");
+    }
+    // The first line of a delete, whose key is escaped.
+    let line = limits.clock_bytes + 3 * limits.key_bytes + 100;
+    let buffer = usize::try_from(numbers("large_client_header_buffers")[0]).unwrap() * 1024;
+    assert!(buffer >= line, "{buffer} < {line}");
 }
 
 fn a_body_may_be_too_large(client: &Client, balancer: &Balancer) {
