@@ -16,6 +16,7 @@ use crate::support::consul::Consul;
 use crate::support::http::escaped;
 use crate::support::tools::tool;
 use crate::support::{Answer, Client, Cluster, Node, eventually, free_address};
+use crate::{changes, long};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -126,8 +127,12 @@ fn without_a_ready_node_the_balancer_says_so_and_a_node_that_comes_is_used() {
         (&body["code"], &body["outcome"]),
         (&json!("not_ready"), &json!("not_applied"))
     );
+    long::slow_answer_outlives_a_reload(&consul, &balancer);
     let cluster = Cluster::start_in(&consul, 1);
     eventually(SOON, "the node is used", || client.get(&url).status == 404);
+    eventually(SOON, "no other node is", || balancer.rotation().len() == 1);
+    changes::a_storm_is_few_reloads(&consul, &balancer);
+    changes::what_nginx_refuses_is_not_taken_over(&consul, &balancer);
     drop(cluster);
     eventually(SOON, "nobody answers any more", || {
         client.get(&url).status == 503
@@ -212,6 +217,8 @@ fn seed_defects_10_and_11_through_the_balancer_only_keys_can_be_reached() {
     requests_have_ids(&client, &balancer, node);
     writes_are_recognised(&balancer);
     a_long_clock_is_for_the_node(&client, &balancer, node);
+    long::outlives_a_reload(&balancer);
+    long::outlives_the_end(&balancer);
 }
 
 /// Behind the longest key there is, every byte of it escaped.

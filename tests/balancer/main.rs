@@ -8,6 +8,7 @@
     reason = "other processes live in real time"
 )]
 
+mod changes;
 mod edges;
 mod long;
 mod render;
