@@ -115,6 +115,7 @@ fn p1_three_nodes_behind_the_balancer_are_killed_and_upgraded_and_lose_no_acknow
     host.compose(ONE_HOST, &UP);
     let base = host.base(8080);
     serves(&base, "key");
+    answers_what_the_readme_says(&host);
     is_locked_down(&host);
     the_admin_page_wants_the_token(&host);
 
@@ -224,6 +225,22 @@ fn is_locked_down(host: &Host) {
     assert_eq!(user, "10001");
     let write = ["exec", "-T", "n1", "touch", "/usr/local/bin/x"];
     let write = host
+/// The first steps of docker/README.md, with the machine's own curl.
+fn answers_what_the_readme_says(host: &Host) {
+    let readme = std::fs::read_to_string(host.folder.join("README.md")).expect("a file");
+    let lines = readme.lines().filter(|line| line.starts_with("curl "));
+    let said = lines.map(|line| {
+        let there = format!("{}:8080", host.engine.address);
+        let line = line.replace("127.0.0.1:8080", &there);
+        let said = host.engine.on_host("sh", &["-c", &line]);
+        serde_json::from_str(&said).unwrap_or_else(|why| panic!("{line}: {why}: {said}"))
+    });
+    let said: Vec<Value> = said.collect();
+    assert_eq!(said.len(), 2, "a create and a read");
+    assert!(said[0]["clock"].is_string(), "{said:?}");
+    assert_eq!(said[1]["value"], json!(["world"]), "{said:?}");
+}
+
         .command(ONE_HOST, &write)
         .output()
         .expect("docker-compose");
