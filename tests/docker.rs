@@ -144,15 +144,14 @@ fn p1_three_nodes_behind_the_balancer_are_killed_and_upgraded_and_lose_no_acknow
         "what is up to date is not made afresh"
     );
     load.check(&format!("{}:8080", host.engine.address));
-    host.compose(ONE_HOST, &["down", "--timeout", "0"]);
 
     host.environment.push(("LB_DISCOVERY", "srv".to_owned()));
     host.compose(ONE_HOST, &up_alone("lb"));
     serves(&base, "by-dns");
     names_all_nodes_in_its_dns(&host, "172.28.80.10:8500");
+    host.compose(ONE_HOST, &["down", "--timeout", "0"]);
 }
 
-/// Waits until the users have made so many more requests.
 /// Else it would name three, and those that do not pass as well.
 fn names_all_nodes_in_its_dns(host: &Host, consul: &str) {
     let own = format!("http://{consul}/v1/agent/self");
@@ -163,6 +162,7 @@ fn names_all_nodes_in_its_dns(host: &Host, consul: &str) {
     }
 }
 
+/// Waits until the users have made so many more requests.
 fn after_requests(load: &Load, more: usize) {
     let enough = load.done() + more;
     eventually(SERVED, "the users go on", || load.done() >= enough);
@@ -191,8 +191,8 @@ fn is_killed(host: &Host, node: &str, load: &Load) {
     );
 }
 
-/// One by one, to an image that is newer, as docker/README.md says.
-fn are_upgraded(host: &Host, load: &Load) {
+/// Our node's image, made afresh under its name.
+fn has_a_newer_image(host: &Host) {
     let image = format!("quorate:{}", env!("CARGO_PKG_VERSION"));
     let context = host.engine.scratch("newer");
     let newer = format!("FROM {image}\nLABEL org.opencontainers.image.revision=newer\n");
@@ -201,14 +201,20 @@ fn are_upgraded(host: &Host, load: &Load) {
     let context = context.display().to_string();
     host.engine
         .docker(&["build", "--quiet", "--tag", &image, &context]);
+}
+
+fn runs_the_newer_image(host: &Host, container: &str) {
+    let labels = &host.inspect(container)["Config"]["Labels"];
+    let revision = &labels["org.opencontainers.image.revision"];
+    assert_eq!(revision, "newer", "{container}");
+}
+
+/// One by one, to an image that is newer, as docker/README.md says.
+fn are_upgraded(host: &Host, load: &Load) {
+    has_a_newer_image(host);
     for node in ["n1", "n2", "n3"] {
         host.compose(ONE_HOST, &up_alone(node));
-        let container = host.inspect(&format!("quorate-{node}-1"));
-        let labels = &container["Config"]["Labels"];
-        assert_eq!(
-            labels["org.opencontainers.image.revision"], "newer",
-            "{node}"
-        );
+        runs_the_newer_image(host, &format!("quorate-{node}-1"));
     }
     after_requests(load, 500);
     let (made, failed) = load.tally();
@@ -219,12 +225,6 @@ fn are_upgraded(host: &Host, load: &Load) {
     );
 }
 
-/// As the image says, whatever the Compose file adds.
-fn is_locked_down(host: &Host) {
-    let user = host.compose(ONE_HOST, &["exec", "-T", "n1", "id", "-u"]);
-    assert_eq!(user, "10001");
-    let write = ["exec", "-T", "n1", "touch", "/usr/local/bin/x"];
-    let write = host
 /// The first steps of docker/README.md, with the machine's own curl.
 fn answers_what_the_readme_says(host: &Host) {
     let readme = std::fs::read_to_string(host.folder.join("README.md")).expect("a file");
@@ -241,6 +241,12 @@ fn answers_what_the_readme_says(host: &Host) {
     assert_eq!(said[1]["value"], json!(["world"]), "{said:?}");
 }
 
+/// As the image says, whatever the Compose file adds.
+fn is_locked_down(host: &Host) {
+    let user = host.compose(ONE_HOST, &["exec", "-T", "n1", "id", "-u"]);
+    assert_eq!(user, "10001");
+    let write = ["exec", "-T", "n1", "touch", "/usr/local/bin/x"];
+    let write = host
         .command(ONE_HOST, &write)
         .output()
         .expect("docker-compose");
