@@ -63,10 +63,43 @@ fn nodes_find_each_other_in_consul_and_a_new_one_waits_for_the_lock() {
         waiting(fourth).contains("lock")
     });
     assert_eq!(members(&cluster.nodes[0]), 3);
+    assert_eq!(registered(&consul), 4);
+    assert_eq!(consul.passing().len(), 3, "it passes before its turn");
     consul.put(&lock.replace("acquire", "release"), &Value::Null);
+    eventually(SOON, "it passes", || {
+        let passes = consul.passing().contains(&fourth.client);
+        // Looked at afterwards: once READY it stays so.
+        let state = fourth.status()["state"].clone();
+        assert!(!passes || state == "READY", "it passes as {state}");
+        passes
+    });
     cluster.wait_ready();
     assert_eq!(members(&cluster.nodes[0]), 4);
     eventually(SOON, "all pass", || consul.passing() == clients(&cluster));
+    leaves_rotation_serves_on_and_deregisters(&mut cluster.nodes[3], &consul);
+}
+
+fn registered(consul: &Consul) -> usize {
+    let entries = consul.get("/v1/health/service/quorate");
+    entries.as_array().unwrap().len()
+}
+
+fn leaves_rotation_serves_on_and_deregisters(node: &mut Node, consul: &Consul) {
+    let all = registered(consul);
+    node.signal(rustix::process::Signal::TERM);
+    let check = format!("_service_maintenance:quorate-{}", node.name);
+    eventually(SOON, "it is in maintenance", || {
+        let checks = consul.get("/v1/health/checks/quorate");
+        let checks = checks.as_array().unwrap();
+        let own = checks.iter().find(|it| it["CheckID"] == check.as_str());
+        own.is_some_and(|it| it["Status"] == "critical")
+    });
+    assert!(!consul.passing().contains(&node.client));
+    assert_eq!(registered(consul), all);
+    let read = support::Client::new().get(&node.url("key"));
+    assert_eq!(read.status, 404, "the balancer may not know yet: {read:?}");
+    assert!(node.wait_exit(SOON).success());
+    assert_eq!(registered(consul), all - 1);
 }
 
 /// A node whose Consul has no cluster has the lock, and can do nothing with it.
