@@ -9,7 +9,9 @@ mod support;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::consul::{Consul, TOKEN};
+use support::balancer::Balancer;
+use support::consul::Consul;
+use support::load::Load;
 use support::{Cluster, Node, eventually};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -127,7 +129,7 @@ fn a_lost_lock_is_noticed_and_taken_again() {
 }
 
 #[test]
-fn a_wrong_token_is_told_and_keeps_a_new_node_waiting() {
+fn a_wrong_token_is_told_and_keeps_a_new_node_waiting_and_a_revoked_one_goes_unnoticed() {
     let consul = Consul::start_guarded();
     let mut cluster = Cluster::prepare_in(&consul, 1);
     let file = cluster.dir.path().join("token");
@@ -142,12 +144,62 @@ fn a_wrong_token_is_told_and_keeps_a_new_node_waiting() {
     eventually(SOON, "it waits", || waiting(node).contains("catalogue"));
     assert!(!node.is_ready());
     node.stop();
-    std::fs::write(&file, TOKEN).unwrap();
+    let (name, token) = consul.token(&rights(&consul));
+    std::fs::write(&file, &token).unwrap();
     node.spawn();
     node.wait_ready(SOON);
     eventually(SOON, "it passes", || {
         consul.passing() == [node.client.clone()]
     });
+    let balancer = Balancer::start_with_token("nginx-1.31", &consul, &token);
+    eventually(SOON, "it is in rotation", || {
+        balancer.rotation() == [node.client.clone()]
+    });
+    let load = Load::at(&balancer.address);
+    load.during(1, || {
+        a_token_is_revoked_unnoticed(&name, &consul, node, &balancer, &load);
+    });
+    load.check(&node.client);
+}
+
+/// All that docs/operations-discovery.md asks for.
+fn rights(consul: &Consul) -> String {
+    let agent = &consul.get("/v1/agent/self")["Config"]["NodeName"];
+    let rows = [
+        ("service \"quorate\"", "write"),
+        (&format!("session {agent}"), "write"),
+        ("key \"quorate/join\"", "write"),
+        ("node_prefix \"\"", "read"),
+        ("service_prefix \"\"", "read"),
+    ];
+    rows.map(|(to, may)| format!("{to} {{ policy = \"{may}\" }}"))
+        .join("\n")
+}
+
+fn a_token_is_revoked_unnoticed(
+    name: &str,
+    consul: &Consul,
+    node: &Node,
+    balancer: &Balancer,
+    load: &Load,
+) {
+    let (ring, rotation) = (node.status()["ring"].clone(), balancer.rotation());
+    let refusals = || node.log_text().matches("Consul answers 403").count();
+    let before = refusals();
+    consul.revoke(name);
+    // An instance that is no node, so that whoever waits for news asks again.
+    let news = json!({"ID": "news", "Name": "quorate", "Port": 1});
+    consul.put("/v1/agent/service/register", &news);
+    eventually(SOON, "the node is refused", || refusals() > before);
+    eventually(SOON, "consul-template is refused", || {
+        balancer.log_text().contains("response code: 403")
+    });
+    let enough = load.done() + 200;
+    eventually(SOON, "users go on", || load.done() >= enough);
+    let (_, wrong) = load.tally();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(node.status()["ring"], ring);
+    assert_eq!(balancer.rotation(), rotation);
 }
 
 /// What registrator 7.4 registers for a container with `SERVICE_8080_PEER` and the rest, as it was
