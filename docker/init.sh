@@ -57,6 +57,7 @@ consul_config() {
   "encrypt": "$(cat /secrets/gossip.key)",
   "retry_join": [$(quoted "" "$@")],
   "performance": {"raft_multiplier": 1},
+  "dns_config": {"only_passing": true, "enable_truncate": true},
   $serves
 }
 END

@@ -9,7 +9,9 @@ mod support;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::consul::{Consul, TOKEN};
+use support::balancer::Balancer;
+use support::consul::Consul;
+use support::load::Load;
 use support::{Cluster, Node, eventually};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -63,10 +65,43 @@ fn nodes_find_each_other_in_consul_and_a_new_one_waits_for_the_lock() {
         waiting(fourth).contains("lock")
     });
     assert_eq!(members(&cluster.nodes[0]), 3);
+    assert_eq!(registered(&consul), 4);
+    assert_eq!(consul.passing().len(), 3, "it passes before its turn");
     consul.put(&lock.replace("acquire", "release"), &Value::Null);
+    eventually(SOON, "it passes", || {
+        let passes = consul.passing().contains(&fourth.client);
+        // Looked at afterwards: once READY it stays so.
+        let state = fourth.status()["state"].clone();
+        assert!(!passes || state == "READY", "it passes as {state}");
+        passes
+    });
     cluster.wait_ready();
     assert_eq!(members(&cluster.nodes[0]), 4);
     eventually(SOON, "all pass", || consul.passing() == clients(&cluster));
+    leaves_rotation_serves_on_and_deregisters(&mut cluster.nodes[3], &consul);
+}
+
+fn registered(consul: &Consul) -> usize {
+    let entries = consul.get("/v1/health/service/quorate");
+    entries.as_array().unwrap().len()
+}
+
+fn leaves_rotation_serves_on_and_deregisters(node: &mut Node, consul: &Consul) {
+    let all = registered(consul);
+    node.signal(rustix::process::Signal::TERM);
+    let check = format!("_service_maintenance:quorate-{}", node.name);
+    eventually(SOON, "it is in maintenance", || {
+        let checks = consul.get("/v1/health/checks/quorate");
+        let checks = checks.as_array().unwrap();
+        let own = checks.iter().find(|it| it["CheckID"] == check.as_str());
+        own.is_some_and(|it| it["Status"] == "critical")
+    });
+    assert!(!consul.passing().contains(&node.client));
+    assert_eq!(registered(consul), all);
+    let read = support::Client::new().get(&node.url("key"));
+    assert_eq!(read.status, 404, "the balancer may not know yet: {read:?}");
+    assert!(node.wait_exit(SOON).success());
+    assert_eq!(registered(consul), all - 1);
 }
 
 /// A node whose Consul has no cluster has the lock, and can do nothing with it.
@@ -94,7 +129,7 @@ fn a_lost_lock_is_noticed_and_taken_again() {
 }
 
 #[test]
-fn a_wrong_token_is_told_and_keeps_a_new_node_waiting() {
+fn a_wrong_token_is_told_and_keeps_a_new_node_waiting_and_a_revoked_one_goes_unnoticed() {
     let consul = Consul::start_guarded();
     let mut cluster = Cluster::prepare_in(&consul, 1);
     let file = cluster.dir.path().join("token");
@@ -109,12 +144,62 @@ fn a_wrong_token_is_told_and_keeps_a_new_node_waiting() {
     eventually(SOON, "it waits", || waiting(node).contains("catalogue"));
     assert!(!node.is_ready());
     node.stop();
-    std::fs::write(&file, TOKEN).unwrap();
+    let (name, token) = consul.token(&rights(&consul));
+    std::fs::write(&file, &token).unwrap();
     node.spawn();
     node.wait_ready(SOON);
     eventually(SOON, "it passes", || {
         consul.passing() == [node.client.clone()]
     });
+    let balancer = Balancer::start_with_token("nginx-1.31", &consul, &token);
+    eventually(SOON, "it is in rotation", || {
+        balancer.rotation() == [node.client.clone()]
+    });
+    let load = Load::at(&balancer.address);
+    load.during(1, || {
+        a_token_is_revoked_unnoticed(&name, &consul, node, &balancer, &load);
+    });
+    load.check(&node.client);
+}
+
+/// All that docs/operations-discovery.md asks for.
+fn rights(consul: &Consul) -> String {
+    let agent = &consul.get("/v1/agent/self")["Config"]["NodeName"];
+    let rows = [
+        ("service \"quorate\"", "write"),
+        (&format!("session {agent}"), "write"),
+        ("key \"quorate/join\"", "write"),
+        ("node_prefix \"\"", "read"),
+        ("service_prefix \"\"", "read"),
+    ];
+    rows.map(|(to, may)| format!("{to} {{ policy = \"{may}\" }}"))
+        .join("\n")
+}
+
+fn a_token_is_revoked_unnoticed(
+    name: &str,
+    consul: &Consul,
+    node: &Node,
+    balancer: &Balancer,
+    load: &Load,
+) {
+    let (ring, rotation) = (node.status()["ring"].clone(), balancer.rotation());
+    let refusals = || node.log_text().matches("Consul answers 403").count();
+    let before = refusals();
+    consul.revoke(name);
+    // An instance that is no node, so that whoever waits for news asks again.
+    let news = json!({"ID": "news", "Name": "quorate", "Port": 1});
+    consul.put("/v1/agent/service/register", &news);
+    eventually(SOON, "the node is refused", || refusals() > before);
+    eventually(SOON, "consul-template is refused", || {
+        balancer.log_text().contains("response code: 403")
+    });
+    let enough = load.done() + 200;
+    eventually(SOON, "users go on", || load.done() >= enough);
+    let (_, wrong) = load.tally();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(node.status()["ring"], ring);
+    assert_eq!(balancer.rotation(), rotation);
 }
 
 /// What registrator 7.4 registers for a container with `SERVICE_8080_PEER` and the rest, as it was

@@ -115,6 +115,7 @@ fn p1_three_nodes_behind_the_balancer_are_killed_and_upgraded_and_lose_no_acknow
     host.compose(ONE_HOST, &UP);
     let base = host.base(8080);
     serves(&base, "key");
+    answers_what_the_readme_says(&host);
     is_locked_down(&host);
     the_admin_page_wants_the_token(&host);
 
@@ -143,7 +144,22 @@ fn p1_three_nodes_behind_the_balancer_are_killed_and_upgraded_and_lose_no_acknow
         "what is up to date is not made afresh"
     );
     load.check(&format!("{}:8080", host.engine.address));
+
+    host.environment.push(("LB_DISCOVERY", "srv".to_owned()));
+    host.compose(ONE_HOST, &up_alone("lb"));
+    serves(&base, "by-dns");
+    names_all_nodes_in_its_dns(&host, "172.28.80.10:8500");
     host.compose(ONE_HOST, &["down", "--timeout", "0"]);
+}
+
+/// Else it would name three, and those that do not pass as well.
+fn names_all_nodes_in_its_dns(host: &Host, consul: &str) {
+    let own = format!("http://{consul}/v1/agent/self");
+    let own = host.engine.on_host("curl", &["-sSf", &own]);
+    let own: Value = serde_json::from_str(&own).expect("JSON");
+    for setting in ["DNSEnableTruncate", "DNSOnlyPassing"] {
+        assert_eq!(own["DebugConfig"][setting], true, "{setting}");
+    }
 }
 
 /// Waits until the users have made so many more requests.
@@ -175,8 +191,8 @@ fn is_killed(host: &Host, node: &str, load: &Load) {
     );
 }
 
-/// One by one, to an image that is newer, as docker/README.md says.
-fn are_upgraded(host: &Host, load: &Load) {
+/// Our node's image, made afresh under its name.
+fn has_a_newer_image(host: &Host) {
     let image = format!("quorate:{}", env!("CARGO_PKG_VERSION"));
     let context = host.engine.scratch("newer");
     let newer = format!("FROM {image}\nLABEL org.opencontainers.image.revision=newer\n");
@@ -185,14 +201,20 @@ fn are_upgraded(host: &Host, load: &Load) {
     let context = context.display().to_string();
     host.engine
         .docker(&["build", "--quiet", "--tag", &image, &context]);
+}
+
+fn runs_the_newer_image(host: &Host, container: &str) {
+    let labels = &host.inspect(container)["Config"]["Labels"];
+    let revision = &labels["org.opencontainers.image.revision"];
+    assert_eq!(revision, "newer", "{container}");
+}
+
+/// One by one, to an image that is newer, as docker/README.md says.
+fn are_upgraded(host: &Host, load: &Load) {
+    has_a_newer_image(host);
     for node in ["n1", "n2", "n3"] {
         host.compose(ONE_HOST, &up_alone(node));
-        let container = host.inspect(&format!("quorate-{node}-1"));
-        let labels = &container["Config"]["Labels"];
-        assert_eq!(
-            labels["org.opencontainers.image.revision"], "newer",
-            "{node}"
-        );
+        runs_the_newer_image(host, &format!("quorate-{node}-1"));
     }
     after_requests(load, 500);
     let (made, failed) = load.tally();
@@ -201,6 +223,22 @@ fn are_upgraded(host: &Host, load: &Load) {
         failed.is_empty(),
         "all are upgraded, of {made}: {failed:#?}"
     );
+}
+
+/// The first steps of docker/README.md, with the machine's own curl.
+fn answers_what_the_readme_says(host: &Host) {
+    let readme = std::fs::read_to_string(host.folder.join("README.md")).expect("a file");
+    let lines = readme.lines().filter(|line| line.starts_with("curl "));
+    let said = lines.map(|line| {
+        let there = format!("{}:8080", host.engine.address);
+        let line = line.replace("127.0.0.1:8080", &there);
+        let said = host.engine.on_host("sh", &["-c", &line]);
+        serde_json::from_str(&said).unwrap_or_else(|why| panic!("{line}: {why}: {said}"))
+    });
+    let said: Vec<Value> = said.collect();
+    assert_eq!(said.len(), 2, "a create and a read");
+    assert!(said[0]["clock"].is_string(), "{said:?}");
+    assert_eq!(said[1]["value"], json!(["world"]), "{said:?}");
 }
 
 /// As the image says, whatever the Compose file adds.

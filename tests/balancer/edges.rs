@@ -7,13 +7,16 @@ use std::process::{Command, Output};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use quorate::limits::Limits;
 use serde_json::{Value, json};
 
 use crate::support::balancer::Balancer;
 use crate::support::connection::Connection;
 use crate::support::consul::Consul;
+use crate::support::http::escaped;
 use crate::support::tools::tool;
-use crate::support::{Answer, Client, Cluster, eventually, free_address};
+use crate::support::{Answer, Client, Cluster, Node, eventually, free_address};
+use crate::{changes, long};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -124,8 +127,12 @@ fn without_a_ready_node_the_balancer_says_so_and_a_node_that_comes_is_used() {
         (&body["code"], &body["outcome"]),
         (&json!("not_ready"), &json!("not_applied"))
     );
+    long::slow_answer_outlives_a_reload(&consul, &balancer);
     let cluster = Cluster::start_in(&consul, 1);
     eventually(SOON, "the node is used", || client.get(&url).status == 404);
+    eventually(SOON, "no other node is", || balancer.rotation().len() == 1);
+    changes::a_storm_is_few_reloads(&consul, &balancer);
+    changes::what_nginx_refuses_is_not_taken_over(&consul, &balancer);
     drop(cluster);
     eventually(SOON, "nobody answers any more", || {
         client.get(&url).status == 503
@@ -207,8 +214,71 @@ fn seed_defects_10_and_11_through_the_balancer_only_keys_can_be_reached() {
         json!("key_invalid")
     );
     a_body_may_be_too_large(&client, &balancer);
-    requests_have_ids(&client, &balancer);
+    requests_have_ids(&client, &balancer, node);
     writes_are_recognised(&balancer);
+    a_long_clock_is_for_the_node(&client, &balancer, node);
+    long::outlives_a_reload(&balancer);
+    long::outlives_the_end(&balancer);
+}
+
+/// Behind the longest key there is, every byte of it escaped.
+fn a_long_clock_is_for_the_node(client: &Client, balancer: &Balancer, node: &Node) {
+    let limits = Limits::default();
+    let key = escaped(&"/".repeat(limits.key_bytes));
+    let path = format!("/v1/{key}?clock={}", "x".repeat(limits.clock_bytes));
+    let direct = client.delete(&format!("http://{}{path}", node.client));
+    let through = client.delete(&balancer.url(&path));
+    assert_eq!(direct.json()["code"], json!("clock_invalid"), "{direct:?}");
+    assert_eq!(through.json(), direct.json());
+}
+
+/// What follows each of the directives of this name.
+fn directives<'a>(conf: &'a str, name: &str) -> Vec<&'a str> {
+    let lines = conf
+        .lines()
+        .filter_map(|line| line.trim().strip_suffix(';'));
+    let split = lines.filter_map(|line| line.split_once(' '));
+    split
+        .filter_map(|(n, value)| (n == name).then_some(value))
+        .collect()
+}
+
+#[test]
+fn nginx_has_the_limits_of_the_nodes() {
+    let limits = Limits::default();
+    let conf = std::fs::read_to_string(lb("nginx.conf")).unwrap();
+    let seconds = |of: Duration| format!("{}s", of.as_secs());
+    let body = limits.body_bytes().to_string();
+    let rows = [
+        ("client_max_body_size", body.clone()),
+        ("client_body_buffer_size", body),
+        ("client_header_timeout", seconds(limits.head_timeout)),
+        ("client_body_timeout", seconds(limits.body_timeout)),
+    ];
+    for (name, due) in rows {
+        assert_eq!(directives(&conf, name), [due], "{name}");
+    }
+    let numbers = |name: &str| -> Vec<u64> {
+        let values = directives(&conf, name).into_iter();
+        let values =
+            values.map(|value| value.trim_start_matches("4 ").trim_end_matches(['s', 'k']));
+        values.map(|value| value.parse().unwrap()).collect()
+    };
+    // To clients as nodes do; to nodes, nginx is the first to let go of an idle connection.
+    let idle = limits.keep_alive.as_secs();
+    let [to_clients, from_nodes] = numbers("keepalive_timeout")[..] else {
+        panic!("{conf}")
+    };
+    assert_eq!(to_clients, idle);
+    assert!(from_nodes < idle);
+    let slowest = limits.write_deadline.max(limits.read_deadline).as_secs();
+    for name in ["proxy_read_timeout", "proxy_send_timeout"] {
+        assert!(numbers(name)[0] > slowest, "{name}");
+    }
+    // The first line of a delete, whose key is escaped.
+    let line = limits.clock_bytes + 3 * limits.key_bytes + 100;
+    let buffer = usize::try_from(numbers("large_client_header_buffers")[0]).unwrap() * 1024;
+    assert!(buffer >= line, "{buffer} < {line}");
 }
 
 fn a_body_may_be_too_large(client: &Client, balancer: &Balancer) {
@@ -233,8 +303,8 @@ fn writes_are_recognised(balancer: &Balancer) {
     }
 }
 
-/// The request's id in nginx is the node's correlation id, and in nginx's log.
-fn requests_have_ids(client: &Client, balancer: &Balancer) {
+/// The request's id in nginx is the node's correlation id, and in both logs; so is the client's own.
+fn requests_have_ids(client: &Client, balancer: &Balancer, node: &Node) {
     let url = balancer.url("/v1/data");
     let read = client.get(&url);
     let id = read.header("x-correlation-id").to_owned();
@@ -258,6 +328,15 @@ fn requests_have_ids(client: &Client, balancer: &Balancer) {
         &[("x-correlation-id", "mine-1")],
     );
     assert_eq!(own.header("x-correlation-id"), "mine-1", "{own:?}");
+    for (id, action) in [(id.as_str(), "get"), ("mine-1", "update")] {
+        let is_told = |line: &str| {
+            let line: Value = serde_json::from_str(line).unwrap_or_default();
+            line["trace.id"] == id && line["event.action"] == action
+        };
+        eventually(SOON, "the node has logged it under the same id", || {
+            node.log_text().lines().any(is_told)
+        });
+    }
 }
 
 /// A node that takes one request, tells of it, and breaks off.

@@ -8,24 +8,27 @@
     reason = "other processes live in real time"
 )]
 
+mod changes;
 mod edges;
+mod long;
 mod render;
+mod srv;
 #[path = "../support/mod.rs"]
 mod support;
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use support::balancer::Balancer;
 use support::consul::Consul;
 use support::load::Load;
 use support::{Client, Cluster, eventually};
 
-const SOON: Duration = Duration::from_secs(40);
+pub(crate) const SOON: Duration = Duration::from_secs(40);
 const USERS: usize = 3;
 
 /// The client addresses of the nodes that run.
-fn running(cluster: &Cluster) -> Vec<String> {
+pub(crate) fn running(cluster: &Cluster) -> Vec<String> {
     let nodes = cluster.running();
     let mut all: Vec<String> = nodes.map(|node| node.client.clone()).collect();
     all.sort();
@@ -214,31 +217,4 @@ fn seed_defect_20_consul_stops_for_a_minute_and_comes_back_empty_unnoticed() {
         4
     );
     load.check(&cluster.nodes[3].client);
-}
-
-/// Seed defect 21: a hung process answered its health check for ever, or so it seemed, and never
-/// left the rotation.
-#[test]
-fn seed_defect_21_a_hung_node_leaves_the_rotation_and_comes_back_by_itself() {
-    let consul = Consul::start();
-    let cluster = Cluster::start_in(&consul, 3);
-    let balancer = Balancer::start_srv("nginx-1.31", &consul);
-    let client = Client::new();
-    let url = balancer.url("/v1/key");
-    eventually(SOON, "the balancer has found nodes", || {
-        client.try_get(&url).is_some_and(|a| a.status == 404)
-    });
-    assert_eq!(client.post(&url, &json!(1)).status, 201);
-    let ring = cluster.nodes[0].status()["ring"].clone();
-    let hung = &cluster.nodes[2];
-    hung.signal(rustix::process::Signal::STOP);
-    eventually(SOON, "it passes no longer", || consul.passing().len() == 2);
-    eventually(SOON, "reads avoid it", || {
-        let begun = Instant::now();
-        let well = |_| client.try_get(&url).is_some_and(|a| a.status == 200);
-        (0..9).all(well) && begun.elapsed() < Duration::from_secs(2)
-    });
-    assert_eq!(cluster.nodes[0].status()["ring"], ring, "data has moved");
-    hung.signal(rustix::process::Signal::CONT);
-    eventually(SOON, "it passes again", || consul.passing().len() == 3);
 }

@@ -52,6 +52,36 @@ fn every_compose_file_is_valid_alone_and_with_each_of_its_profiles() {
     }
 }
 
+/// Those too that others include.
+#[test]
+fn every_compose_file_there_is_can_be_read_by_itself() {
+    let mut files = Vec::new();
+    compose_files(&folder(), &mut files);
+    assert!(files.len() > FILES.len(), "{files:?}");
+    let environment: Vec<_> = FILES.iter().flat_map(|(_, said)| *said).copied().collect();
+    for file in files {
+        let file = file.to_str().expect("a path");
+        compose(file, &environment, &["--profile", "*", "config", "--quiet"]);
+    }
+}
+
+fn compose_files(within: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(within).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            compose_files(&path, found);
+        } else if path
+            .extension()
+            .is_some_and(|is| is == "yaml" || is == "yml")
+        {
+            let text = std::fs::read_to_string(&path).expect("a text");
+            if text.lines().any(|line| line == "services:") {
+                found.push(path);
+            }
+        }
+    }
+}
+
 #[test]
 fn a_host_that_is_not_told_the_first_hosts_is_refused() {
     let mut command = Command::new(tool("docker-compose"));
@@ -76,10 +106,7 @@ fn every_image_has_an_exact_tag_and_ours_has_the_programs_version() {
             let (_, tag) = image
                 .rsplit_once(':')
                 .unwrap_or_else(|| panic!("{name}: {image}"));
-            assert!(
-                tag.starts_with(|c: char| c.is_ascii_digit() || c == 'v'),
-                "{name}: {image}"
-            );
+            assert!(is_exact(tag), "{name}: {image}");
             let ours = service["build"].is_object();
             assert!(!ours || tag == env!("CARGO_PKG_VERSION"), "{name}: {image}");
         }
@@ -87,7 +114,23 @@ fn every_image_has_an_exact_tag_and_ours_has_the_programs_version() {
     for dockerfile in ["docker/Dockerfile", "docker/lb/Dockerfile"] {
         let version = crate::images::argument(dockerfile, "VERSION");
         assert_eq!(version, env!("CARGO_PKG_VERSION"), "{dockerfile}");
+        let text = std::fs::read_to_string(folder().join("..").join(dockerfile));
+        let text = text.expect("a Dockerfile");
+        let bases = text.lines().filter_map(|line| line.strip_prefix("ARG "));
+        let bases: Vec<_> = bases.filter_map(|line| line.rsplit_once(':')).collect();
+        assert_eq!(bases.len(), 2, "{dockerfile}");
+        for (image, tag) in bases {
+            assert!(is_exact(tag), "{dockerfile}: {image}:{tag}");
+        }
     }
+}
+
+/// Whether a tag names one version, by three numbers or by its day: `1.30` moves on.
+fn is_exact(tag: &str) -> bool {
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    let is_version = |part: &str| part.split('.').count() == 3 && part.split('.').all(is_number);
+    let mut parts = tag.trim_start_matches('v').split('-');
+    parts.any(|part| is_version(part) || (part.len() == 8 && is_number(part)))
 }
 
 /// On loopback, unless the operator says otherwise.

@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 
 use crate::support::netns::Network;
 use crate::support::{Client, copy_tree, eventually};
-use crate::{Host, SERVED, TURN, UP, serves};
+use crate::{
+    Host, SERVED, TURN, UP, has_a_newer_image, names_all_nodes_in_its_dns, runs_the_newer_image,
+    serves,
+};
 
 const FILE: &str = "host.yaml";
 
@@ -62,6 +65,7 @@ fn p9_hosts_join_the_first_one_with_the_same_file_and_nothing_edited() {
     for (i, host) in hosts.iter().enumerate() {
         serves(&host.base(8000), &format!("key-{i}"));
         assert_eq!(members(host), 3);
+        names_all_nodes_in_its_dns(host, "127.0.0.1:8500");
         keeps_its_admin_port_to_itself(host);
     }
     let client = Client::new();
@@ -75,9 +79,33 @@ fn p9_hosts_join_the_first_one_with_the_same_file_and_nothing_edited() {
     eventually(SERVED, "another host serves it", || {
         read().values() == [json!("seen")]
     });
-    for host in &hosts {
+    is_away_for_a_while_and_comes_back_newer(&hosts[1]);
+    leaves_for_good(&hosts[1], "beta", &hosts[2]);
+    assert_eq!(read().values(), [json!("seen")]);
+    for host in [&hosts[0], &hosts[2]] {
         host.compose(FILE, &["down", "--timeout", "0"]);
     }
+}
+
+fn is_away_for_a_while_and_comes_back_newer(host: &Host) {
+    host.compose(FILE, &["stop"]);
+    has_a_newer_image(host);
+    host.compose(FILE, &UP);
+    runs_the_newer_image(host, "quorate-host-node-1");
+    serves(&host.base(8000), "back");
+    assert_eq!(members(host), 3);
+}
+
+/// By the commands of docker/README.md, the first two of them on another host.
+fn leaves_for_good(host: &Host, name: &str, other: &Host) {
+    let quorate = ["exec", "-T", "node", "quorate", "cluster"];
+    for said in [["leave", name], ["commit", "--wait"]] {
+        other.compose(FILE, &[&quorate[..], &said[..]].concat());
+    }
+    host.compose(FILE, &["down", "--volumes"]);
+    assert_eq!(host.engine.docker(&["volume", "ls", "--quiet"]), "");
+    assert_eq!(members(other), 2);
+    serves(&other.base(8000), "without-it");
 }
 
 /// Of three first hosts any may go: Consul still has a leader, and a host that joins is admitted.

@@ -64,6 +64,29 @@ impl Connection {
         Ok(answer)
     }
 
+    /// Sends a request but for the rest of its body, which [`Connection::end`] sends.
+    pub fn begin(&mut self, head: &str, lines: &str, body: &str, rest: &str) -> io::Result<()> {
+        let mut stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => self.open()?,
+        };
+        let request = format!(
+            "{head} HTTP/1.1\r\nhost: {}\r\ncontent-length: {}\r\n{lines}\r\n{body}",
+            self.address,
+            body.len() + rest.len()
+        );
+        stream.get_mut().write_all(request.as_bytes())?;
+        self.stream = Some(stream);
+        Ok(())
+    }
+
+    /// The answer to a request that was begun.
+    pub fn end(&mut self, rest: &str) -> io::Result<Answer> {
+        let mut stream = self.stream.take().ok_or(io::ErrorKind::NotConnected)?;
+        stream.get_mut().write_all(rest.as_bytes())?;
+        receive(&mut stream)
+    }
+
     fn open(&self) -> io::Result<BufReader<TcpStream>> {
         let stream = TcpStream::connect(&self.address)?;
         stream.set_nodelay(true)?;

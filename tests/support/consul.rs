@@ -59,10 +59,11 @@ impl Consul {
         assert!(self.child.is_none(), "Consul runs already");
         let port = |address: &str| address.rsplit_once(':').map(|(_, p)| p.to_owned());
         let port = |address: &str| port(address).expect("an address with a port");
-        let guard = self.dir.path().join("guard.json");
-        let acl = serde_json::json!({"acl": {"enabled": self.token.is_some(),
-            "default_policy": "deny", "tokens": {"master": TOKEN, "agent": TOKEN}}});
-        std::fs::write(&guard, acl.to_string()).expect("a configuration");
+        let settings_file = self.dir.path().join("settings.json");
+        let settings = serde_json::json!({"acl": {"enabled": self.token.is_some(),
+            "default_policy": "deny", "tokens": {"master": TOKEN, "agent": TOKEN}},
+            "dns_config": {"only_passing": true, "enable_truncate": true}});
+        std::fs::write(&settings_file, settings.to_string()).expect("a configuration");
         let log = File::create(self.dir.path().join("consul.log")).expect("a log file");
         let mut command = Command::new(tool("consul"));
         command.args(["agent", "-dev", "-node", &self.name, "-bind", "127.0.0.1"]);
@@ -75,7 +76,7 @@ impl Consul {
         command.args(["-grpc-port", "-1", "-server-port", &port(&self.ports[0])]);
         command.args(["-serf-lan-port", &port(&self.ports[1])]);
         command.args(["-serf-wan-port", &port(&self.ports[2])]);
-        command.arg("-config-file").arg(&guard);
+        command.arg("-config-file").arg(&settings_file);
         command
             .stdin(Stdio::null())
             .stderr(Stdio::null())
@@ -120,11 +121,33 @@ impl Consul {
 
     /// What it answers to a PUT.
     pub fn put(&self, path: &str, body: &Value) -> String {
+        let answer = self.try_put(path, body);
+        answer.unwrap_or_else(|error| panic!("PUT {path}: {error}"))
+    }
+
+    fn try_put(&self, path: &str, body: &Value) -> Result<String, ureq::Error> {
         let request = ureq::put(format!("http://{}{path}", self.address));
         let request = request.header("x-consul-token", self.token.unwrap_or_default());
-        let answer = request.send(body.to_string());
-        let mut answer = answer.unwrap_or_else(|error| panic!("PUT {path}: {error}"));
-        answer.body_mut().read_to_string().expect("a text")
+        request.send(body.to_string())?.body_mut().read_to_string()
+    }
+
+    /// A token with these rights, once Consul makes any: what it is called, and what is shown.
+    pub fn token(&self, rules: &str) -> (String, String) {
+        let policy = serde_json::json!({"Name": "tested", "Rules": rules});
+        eventually(LEADER_TIME, "Consul takes a policy", || {
+            self.try_put("/v1/acl/policy", &policy).is_ok()
+        });
+        let token = serde_json::json!({"Policies": [{"Name": "tested"}]});
+        let token = self.put("/v1/acl/token", &token);
+        let token: Value = serde_json::from_str(&token).expect("JSON");
+        let said = |field: &str| token[field].as_str().expect("a text").to_owned();
+        (said("AccessorID"), said("SecretID"))
+    }
+
+    pub fn revoke(&self, token: &str) {
+        let request = ureq::delete(format!("http://{}/v1/acl/token/{token}", self.address));
+        let request = request.header("x-consul-token", TOKEN);
+        request.call().expect("a token that goes");
     }
 
     /// The client addresses of the nodes that pass.

@@ -13,7 +13,7 @@ use super::Access;
 
 /// How long the agent may take. It is on this machine, but some answers come from a server that is
 /// not, and that may have lost its leader.
-const ANSWER_TIME: Duration = Duration::from_secs(5);
+pub(super) const ANSWER_TIME: Duration = Duration::from_secs(5);
 /// Longest answer; an instance of a service takes some 2 KiB.
 const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 /// As much of a refusal as is worth showing.

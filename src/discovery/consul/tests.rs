@@ -1,5 +1,5 @@
 //! Against an agent made up here, which can be what a real one is only now and then: empty, reset,
-//! slow, without a leader, forbidding. `tests/consul.rs` asks a real one.
+//! slow, without a leader, forbidding. `tests/discovery.rs` asks a real one.
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -10,7 +10,7 @@ use actix_web::{App, HttpResponse, HttpServer, web};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::agent::ConsulError;
+use super::agent::{ANSWER_TIME, ConsulError};
 use super::*;
 use crate::discovery::conformance::{Told, surroundings};
 use crate::discovery::{self, Presence};
@@ -287,6 +287,39 @@ async fn a_node_that_ends_leaves_rotation_first_and_the_catalogue_last() {
         0,
         "it has come back"
     );
+}
+
+/// It takes connections and answers nothing: one question that is under way, then the last two.
+#[actix::test]
+async fn a_hung_agent_holds_up_the_end_of_a_node_by_its_time_to_answer_only() {
+    let hung = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = hung.local_addr().unwrap().to_string();
+    let (_told, presence) = started(settings(&address), NodeState::Ready);
+    tokio::time::pause();
+    let begun = tokio::time::Instant::now();
+    let slack = Duration::from_millis(100);
+    presence.retire.send(Retire).await.unwrap();
+    let took = begun.elapsed();
+    assert!(took <= 2 * ANSWER_TIME + slack, "retired after {took:?}");
+    presence.depart.send(Depart).await.unwrap();
+    let took = begun.elapsed();
+    assert!(took <= 3 * ANSWER_TIME + slack, "departed after {took:?}");
+    assert!(took >= ANSWER_TIME, "nobody was waited for: {took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_do_not_look_in_step() {
+    let rows: [(fn() -> u64, u64); 4] = [
+        (|| 0, 1000),
+        (|| 137, 1137),
+        (|| 249, 1249),
+        (|| u64::MAX, 1000 + u64::MAX % 250),
+    ];
+    for (dice, want) in rows {
+        let begun = tokio::time::Instant::now();
+        rest(dice).await;
+        assert_eq!(begun.elapsed(), Duration::from_millis(want));
+    }
 }
 
 #[actix::test]
