@@ -97,6 +97,18 @@ impl Ledger {
         self.refuse(&client.put(&node.url("k"), &json!(1), "no-clock"));
     }
 
+    /// What a run of `docker/smoke.sh` asks of a node.
+    pub(crate) fn smoke(&mut self, node: &Node) {
+        for _ in 0..25 {
+            self.note(node, "set", "ok", Some(1));
+            self.note(node, "update", "ok", Some(1));
+            self.note(node, "get", "ok", Some(1));
+            self.note(node, "delete", "ok", Some(0));
+        }
+        let code = "parameter_invalid".to_owned();
+        *self.refused.entry(code).or_default() += 1;
+    }
+
     /// Some of everything, a different number of times on each node.
     pub(crate) fn fill(&mut self, nodes: &[Node]) {
         for (number, node) in nodes.iter().enumerate() {

@@ -2,32 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::engine::{Elasticsearch, Shipper};
+use crate::jobs::init;
 use crate::ledger::Ledger;
 use crate::panels::{Panel, Row};
+use crate::smoke::smoke;
 use crate::support::lines::Line;
 use crate::support::{Client, Cluster, eventually};
 
 const SOON: Duration = Duration::from_mins(1);
-
-/// Runs a step of the profile's initialisation.
-pub(crate) fn init(step: &str, variables: &[(&str, &str)]) -> Output {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docker/elk");
-    let mut command = Command::new("sh");
-    command
-        .arg(folder.join("init.sh"))
-        .arg(step)
-        .env("FILES", &folder);
-    command
-        .env("ELK_SECURITY", "false")
-        .envs(variables.iter().copied());
-    command.output().expect("sh")
-}
 
 /// Three nodes whose log files lie in one directory.
 fn cluster() -> (Cluster, Vec<PathBuf>) {
@@ -79,6 +66,7 @@ fn seed_defect_25_every_panel_shows_the_operations_that_were_made() {
     };
     eventually(SOON, "three signs of life", || alive()[0]["active"] == 3);
     assert_eq!(alive()[0]["members"], 3.0);
+    smoke(&elastic, &cluster.nodes[0], &mut ledger);
 
     cluster.nodes[2].kill();
     let down = || last(&files[0], "peer-down").is_some();
