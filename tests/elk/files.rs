@@ -72,7 +72,7 @@ fn joined(before: &str, name: &str) -> String {
 
 /// Keys of Filebeat's that are documented for 8.19 and 9: a misspelt one would change nothing, and
 /// nobody would be told.
-const FILEBEAT: [&str; 20] = [
+const FILEBEAT: [&str; 21] = [
     "filebeat.inputs.type",
     "filebeat.inputs.id",
     "filebeat.inputs.paths",
@@ -83,7 +83,8 @@ const FILEBEAT: [&str; 20] = [
     "filebeat.inputs.parsers.ndjson.add_error_key",
     "filebeat.inputs.parsers.container.stream",
     "filebeat.inputs.parsers.container.format",
-    "filebeat.inputs.processors.drop_event.when.not.equals.service.name",
+    "filebeat.inputs.processors.drop_event.when.not.or.equals.service.name",
+    "filebeat.inputs.processors.drop_event.when.not.or.regexp.message",
     "processors.fingerprint.fields",
     "processors.fingerprint.target_field",
     "output.logstash.hosts",
@@ -123,6 +124,40 @@ fn filebeat_knows_every_key_and_reads_what_compose_mounts() {
     }
     assert_eq!(mounts["/usr/share/filebeat/filebeat.yml"], "./filebeat.yml");
     assert_eq!(mounts["/usr/share/filebeat/data"], "filebeat");
+}
+
+/// A node that cannot start says so in words, before there is a log or beside it. Other containers'
+/// lines are dropped.
+#[test]
+fn filebeat_takes_what_a_node_that_cannot_start_says() {
+    let filebeat = yaml(&read("filebeat.yml"));
+    let drops = &filebeat["filebeat.inputs"][1]["processors"][0]["drop_event"];
+    let kept = &drops["when"]["not"]["or"];
+    assert_eq!(kept[0]["equals"]["service.name"], "quorate");
+    let begins = kept[1]["regexp"]["message"].as_str().expect("a pattern");
+    let words = begins
+        .strip_prefix("^(")
+        .and_then(|rest| rest.strip_suffix(')'));
+    let words: Vec<&str> = words.expect("a choice of words").split('|').collect();
+    let is_kept = |line: &str| words.iter().any(|word| line.starts_with(word));
+    for flags in [
+        &["--replicas", "none"][..],
+        &["--data-dir", "/proc/no/such/place"],
+        &["--config", "/no/such/file"],
+    ] {
+        let mut node = Command::new(env!("CARGO_BIN_EXE_quorate"));
+        let output = node.arg("server").args(flags).output().expect("a node");
+        assert!(!output.status.success(), "{flags:?}");
+        let said = String::from_utf8(output.stderr).expect("a text");
+        let first = said.lines().next().unwrap_or_default();
+        assert!(is_kept(first), "{flags:?}: {said}");
+    }
+    for other in [
+        "2026-01-01T00:00:00Z [INFO]  agent: Consul agent running!",
+        "172.28.80.1 - - [01/Jan/2026] \"GET /v1/quorate HTTP/1.1\" 200",
+    ] {
+        assert!(!is_kept(other), "{other}");
+    }
 }
 
 /// What a service mounts: where, and from where.
