@@ -245,6 +245,24 @@ fn seed_defect_25_every_host_can_ship_with_pinned_images_and_no_password() {
     }
 }
 
+#[test]
+fn security_is_on_unless_it_is_turned_off() {
+    let switch = "${ELK_SECURITY:-true}";
+    let file = yaml(&read("compose.yaml"));
+    let services = file["services"].as_object().expect("services");
+    let elasticsearch = &services["elasticsearch"]["environment"];
+    assert_eq!(elasticsearch["xpack.security.enabled"], switch);
+    let mut told = Vec::new();
+    for (name, service) in services {
+        if service["entrypoint"].to_string().contains("/elk/init.sh") {
+            assert_eq!(service["environment"]["ELK_SECURITY"], switch, "{name}");
+            told.push(name.as_str());
+        }
+    }
+    assert_eq!(told.len(), 5, "{told:?}");
+    assert!(read("init.sh").contains(&format!("security={switch}")));
+}
+
 /// Compose waits for the success of a job only if something depends on it; without, `up --wait` may
 /// fail because the job has ended, or go on before it has.
 #[test]

@@ -93,6 +93,7 @@ fn seed_defect_25_every_panel_shows_the_operations_that_were_made() {
     });
     assert_eq!((elastic.count(), shipper.refused().as_str()), (wanted, ""));
     refuses_another_type(&elastic);
+    keeps_a_week(&elastic);
     has_the_operations(&elastic, &ledger);
     has_the_times(&elastic, &ledger, &lines);
     has_the_nodes(&elastic, &lines, keys);
@@ -262,4 +263,14 @@ fn refuses_another_type(elastic: &Elasticsearch) {
     let answer = Client::new().try_post(&url, &wrong).expect("an answer");
     assert_eq!(answer.status, 400, "{answer:?}");
     assert!(answer.body.contains("event.duration"), "{answer:?}");
+}
+
+/// The template's retention is that of the data stream, as the cluster's state has it: this server
+/// comes without the requests that would show it.
+fn keeps_a_week(elastic: &Elasticsearch) {
+    let state = Client::new().get(&elastic.url("/_cluster/state/metadata"));
+    let streams = &state.json()["metadata"]["data_stream"]["data_stream"];
+    let lifecycle = &streams["logs-quorate.node-default"]["lifecycle"];
+    let week = json!({"enabled": true, "data_retention": "7d"});
+    assert_eq!(*lifecycle, week, "{streams}");
 }
