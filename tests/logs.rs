@@ -2,24 +2,29 @@
 
 #![expect(
     clippy::indexing_slicing,
+    clippy::unwrap_used,
     reason = "a test that cannot go on has failed"
 )]
 
 mod support;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use quorate::dynamo::key::KeyHash;
 use rustix::process::Signal;
 use serde_json::json;
 use support::lines::Line;
-use support::{Client, Cluster, eventually};
+use support::{Client, Cluster, Node, eventually, free_address};
+use tempfile::TempDir;
 
 /// What must never be found in a log.
 const VALUE: &str = "a-value-that-nobody-may-see";
 const KEY: &str = "a-key-that-nobody-may-see";
+const TOKEN: &str = "a-token-that-nobody-may-see";
+const WRONG_TOKEN: &str = "a-wrong-token-that-nobody-may-see";
+const SECRET: &str = "a-secret-that-nobody-may-see";
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -43,6 +48,14 @@ fn actions<'a>(lines: &'a [Line], action: &str) -> Vec<&'a Line> {
         .iter()
         .filter(|line| line.is("event.action", action))
         .collect()
+}
+
+/// A secret as a node is given it.
+fn secret_file(dir: &TempDir, secret: &str) -> String {
+    let name = secret.len().to_string();
+    let path = dir.path().join(name);
+    std::fs::write(&path, secret).unwrap();
+    path.display().to_string()
 }
 
 /// Asks for one of everything that the client API knows, and gives the clocks it was told.
@@ -70,8 +83,24 @@ fn one_of_everything(cluster: &Cluster) -> Vec<String> {
 /// text was. Seed defect 24: values and all keys were dumped to the log.
 #[test]
 fn seed_defect_24_every_line_of_three_nodes_is_strict_and_tells_no_secret() {
-    let (mut cluster, files) = cluster(&["--log-level", "debug", "--log-format", "json"]);
+    let dir = tempfile::tempdir().unwrap();
+    let [token, wrong, secret] = [TOKEN, WRONG_TOKEN, SECRET].map(|one| secret_file(&dir, one));
+    let (mut cluster, files) = cluster(&[
+        "--log-level",
+        "debug",
+        "--log-format",
+        "json",
+        "--admin-token-file",
+        &token,
+        "--cluster-secret-file",
+        &secret,
+    ]);
+    let status = |node: &Node, token: &str| {
+        let (code, said, _) = node.command_line(&["status", "-o", "json", "--token-file", token]);
+        (code, serde_json::from_str(&said).unwrap_or(json!(null)))
+    };
     let mut clocks = one_of_everything(&cluster);
+    assert_ne!(status(&cluster.nodes[0], &wrong).0, 0);
     cluster.nodes[2].kill();
     let answer = Client::new().post(&cluster.nodes[0].url("second"), &json!(VALUE));
     assert_eq!(answer.status, 201);
@@ -86,55 +115,75 @@ fn seed_defect_24_every_line_of_three_nodes_is_strict_and_tells_no_secret() {
     eventually(SOON, "the delivery is told", is_there);
     let beats = |n: usize| actions(&Line::so_far(&files[0]), "heartbeat").len() > n;
     eventually(SOON, "a further sign of life", || beats(2));
-    let statuses: Vec<_> = cluster.running().map(support::Node::status).collect();
+    for node in cluster.running() {
+        let (code, said) = status(node, &token);
+        let log = json!({"level": "debug", "lost": 0});
+        assert_eq!((code, &said["log"]), (0, &log), "{}", node.name);
+    }
     for node in &mut cluster.nodes {
         assert!(node.stop().success());
     }
+    let others = [VALUE, KEY, "no-clock", TOKEN, WRONG_TOKEN, SECRET];
+    let secrets: Vec<&str> = clocks.iter().map(String::as_str).chain(others).collect();
     for (node, file) in cluster.nodes.iter().zip(&files) {
-        let lines = Line::all(file);
-        for line in &lines {
-            assert_eq!(line.faults(), Vec::<String>::new(), "{line:?}");
-            assert_eq!(line.text("service.node.name"), node.name);
-        }
-        let text = std::fs::read_to_string(file).unwrap();
-        // A node that was killed may have had a line on its way to one of the two.
-        let was_killed = node.name == "n3";
-        assert!(
-            was_killed || node.log_text() == text,
-            "the console has the same lines"
-        );
-        for secret in clocks
-            .iter()
-            .map(String::as_str)
-            .chain([VALUE, KEY, "no-clock"])
-        {
-            assert!(!text.contains(secret), "{secret}");
-        }
-        // Another part may have had a word after it.
-        let mut end = lines.iter().rev().take(5);
-        assert!(
-            end.any(|line| line.is("event.action", "stopped")),
-            "{}",
-            node.name
-        );
-        for action in [
-            "started",
-            "state-changed",
-            "ring-changed",
-            "heartbeat",
-            "keys-stored",
-        ] {
-            assert!(
-                !actions(&lines, action).is_empty(),
-                "{action} of {}",
-                node.name
-            );
-        }
-    }
-    for status in statuses {
-        assert_eq!(status["log"], json!({"level": "debug", "lost": 0}));
+        is_strict_and_silent(node, file, &secrets);
     }
     has_the_operations(&Line::all(&files[0]), &Line::all(&files[1]));
+}
+
+fn is_strict_and_silent(node: &Node, file: &Path, secrets: &[&str]) {
+    let lines = Line::all(file);
+    for line in &lines {
+        assert_eq!(line.faults(), Vec::<String>::new(), "{line:?}");
+        assert_eq!(line.text("service.node.name"), node.name);
+    }
+    let text = std::fs::read_to_string(file).unwrap();
+    // A node that was killed may have had a line on its way to one of the two.
+    let was_killed = node.name == "n3";
+    assert!(
+        was_killed || node.log_text() == text,
+        "the console has the same lines"
+    );
+    for secret in secrets {
+        assert!(!text.contains(secret), "{secret}");
+    }
+    // Another part may have had a word after it.
+    let mut end = lines.iter().rev().take(5);
+    assert!(
+        end.any(|line| line.is("event.action", "stopped")),
+        "{}",
+        node.name
+    );
+    for action in [
+        "started",
+        "state-changed",
+        "ring-changed",
+        "heartbeat",
+        "keys-stored",
+    ] {
+        assert!(
+            !actions(&lines, action).is_empty(),
+            "{action} of {}",
+            node.name
+        );
+    }
+}
+
+/// Also while Consul does not answer, which is told.
+#[test]
+fn the_token_for_consul_is_in_no_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let (consul, token) = (free_address(), secret_file(&dir, TOKEN));
+    let mut cluster = Cluster::prepare(1, &["--discovery", "consul", "--log-level", "trace"]);
+    let node = &mut cluster.nodes[0];
+    node.seeds.clear();
+    let more = ["--consul", &consul, "--consul-token-file", &token];
+    node.extra.extend(more.map(str::to_owned));
+    node.spawn();
+    let is_told = || node.log_text().contains("\"quorate.consul.step\"");
+    eventually(SOON, "Consul's silence is told", is_told);
+    node.kill();
+    assert!(!node.log_text().contains(TOKEN), "{}", node.log_text());
 }
 
 /// What [`one_of_everything`] asked for, and the write after it, each once where it was asked.
