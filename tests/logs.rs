@@ -10,6 +10,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use quorate::dynamo::key::KeyHash;
@@ -328,10 +329,15 @@ fn a_hang_up_goes_on_in_a_new_file_and_without_a_file_ends_the_node() {
 
 #[test]
 fn operations_are_lines_unless_that_is_turned_off_and_the_level_changes_at_run_time() {
-    let cluster = Cluster::start_with(1, &["--log-actions", "no", "--log-level", "error"]);
+    // A full disk takes no line.
+    let full = ["--log-file", "/dev/full"];
+    let cluster = Cluster::start_with(
+        1,
+        &[&["--log-actions", "no", "--log-level", "error"], &full[..]].concat(),
+    );
     let node = &cluster.nodes[0];
     let ask = |words: &[&str]| {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_quorate"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
         let output =
             command
                 .arg("log-level")
@@ -354,4 +360,44 @@ fn operations_are_lines_unless_that_is_turned_off_and_the_level_changes_at_run_t
         .collect();
     assert_eq!(actions(&lines, "set").len(), 0);
     assert_eq!(actions(&lines, "log-level-set").len(), 1);
+    lost_lines_are_counted(node);
+}
+
+/// By the node's status, its metrics, and the lines that are still written elsewhere.
+fn lost_lines_are_counted(node: &Node) {
+    eventually(SOON, "a sign of life tells of lost lines", || {
+        let text = node.log_text();
+        let lines = text.lines().filter_map(|line| Line::parse(line).ok());
+        let mut lost = lines.filter_map(|line| line.number("quorate.log.lost"));
+        lost.any(|lost| lost > 0)
+    });
+    assert!(node.status()["log"]["lost"].as_u64() > Some(0));
+    let metrics = Client::new().get(&format!("http://{}/metrics", node.admin));
+    let lost = metrics
+        .body
+        .lines()
+        .find_map(|line| line.strip_prefix("quorate_log_lines_lost_total "));
+    let lost: f64 = lost.unwrap().parse().unwrap();
+    assert!(lost > 0.0, "{lost}");
+}
+
+/// A node that cannot start says the same in either form.
+#[test]
+fn lines_are_text_on_a_terminal_and_json_elsewhere() {
+    let node = format!(
+        "{} server --name n1 --data-dir /proc/no/such/place",
+        env!("CARGO_BIN_EXE_quorate")
+    );
+    let said = |program: &str, words: &[&str]| {
+        let mut command = Command::new(program);
+        let output = command.args(words).stdin(Stdio::null()).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        String::from_utf8(said).unwrap()
+    };
+    let plain = said("sh", &["-c", &node]);
+    let json = plain.lines().filter_map(|line| Line::parse(line).ok());
+    assert!(json.filter(|l| l.is("message", "the node ends")).count() == 1);
+    let terminal = said("script", &["-qec", &node, "/dev/null"]);
+    assert!(terminal.contains(" the node ends"), "{terminal}");
+    assert!(!terminal.contains('{'), "{terminal}");
 }
