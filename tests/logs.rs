@@ -2,24 +2,30 @@
 
 #![expect(
     clippy::indexing_slicing,
+    clippy::unwrap_used,
     reason = "a test that cannot go on has failed"
 )]
 
 mod support;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use quorate::dynamo::key::KeyHash;
 use rustix::process::Signal;
 use serde_json::json;
 use support::lines::Line;
-use support::{Client, Cluster, eventually};
+use support::{Client, Cluster, Node, eventually, free_address};
+use tempfile::TempDir;
 
 /// What must never be found in a log.
 const VALUE: &str = "a-value-that-nobody-may-see";
 const KEY: &str = "a-key-that-nobody-may-see";
+const TOKEN: &str = "a-token-that-nobody-may-see";
+const WRONG_TOKEN: &str = "a-wrong-token-that-nobody-may-see";
+const SECRET: &str = "a-secret-that-nobody-may-see";
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -43,6 +49,14 @@ fn actions<'a>(lines: &'a [Line], action: &str) -> Vec<&'a Line> {
         .iter()
         .filter(|line| line.is("event.action", action))
         .collect()
+}
+
+/// A secret as a node is given it.
+fn secret_file(dir: &TempDir, secret: &str) -> String {
+    let name = secret.len().to_string();
+    let path = dir.path().join(name);
+    std::fs::write(&path, secret).unwrap();
+    path.display().to_string()
 }
 
 /// Asks for one of everything that the client API knows, and gives the clocks it was told.
@@ -70,8 +84,24 @@ fn one_of_everything(cluster: &Cluster) -> Vec<String> {
 /// text was. Seed defect 24: values and all keys were dumped to the log.
 #[test]
 fn seed_defect_24_every_line_of_three_nodes_is_strict_and_tells_no_secret() {
-    let (mut cluster, files) = cluster(&["--log-level", "debug", "--log-format", "json"]);
+    let dir = tempfile::tempdir().unwrap();
+    let [token, wrong, secret] = [TOKEN, WRONG_TOKEN, SECRET].map(|one| secret_file(&dir, one));
+    let (mut cluster, files) = cluster(&[
+        "--log-level",
+        "debug",
+        "--log-format",
+        "json",
+        "--admin-token-file",
+        &token,
+        "--cluster-secret-file",
+        &secret,
+    ]);
+    let status = |node: &Node, token: &str| {
+        let (code, said, _) = node.command_line(&["status", "-o", "json", "--token-file", token]);
+        (code, serde_json::from_str(&said).unwrap_or(json!(null)))
+    };
     let mut clocks = one_of_everything(&cluster);
+    assert_ne!(status(&cluster.nodes[0], &wrong).0, 0);
     cluster.nodes[2].kill();
     let answer = Client::new().post(&cluster.nodes[0].url("second"), &json!(VALUE));
     assert_eq!(answer.status, 201);
@@ -86,55 +116,75 @@ fn seed_defect_24_every_line_of_three_nodes_is_strict_and_tells_no_secret() {
     eventually(SOON, "the delivery is told", is_there);
     let beats = |n: usize| actions(&Line::so_far(&files[0]), "heartbeat").len() > n;
     eventually(SOON, "a further sign of life", || beats(2));
-    let statuses: Vec<_> = cluster.running().map(support::Node::status).collect();
+    for node in cluster.running() {
+        let (code, said) = status(node, &token);
+        let log = json!({"level": "debug", "lost": 0});
+        assert_eq!((code, &said["log"]), (0, &log), "{}", node.name);
+    }
     for node in &mut cluster.nodes {
         assert!(node.stop().success());
     }
+    let others = [VALUE, KEY, "no-clock", TOKEN, WRONG_TOKEN, SECRET];
+    let secrets: Vec<&str> = clocks.iter().map(String::as_str).chain(others).collect();
     for (node, file) in cluster.nodes.iter().zip(&files) {
-        let lines = Line::all(file);
-        for line in &lines {
-            assert_eq!(line.faults(), Vec::<String>::new(), "{line:?}");
-            assert_eq!(line.text("service.node.name"), node.name);
-        }
-        let text = std::fs::read_to_string(file).unwrap();
-        // A node that was killed may have had a line on its way to one of the two.
-        let was_killed = node.name == "n3";
-        assert!(
-            was_killed || node.log_text() == text,
-            "the console has the same lines"
-        );
-        for secret in clocks
-            .iter()
-            .map(String::as_str)
-            .chain([VALUE, KEY, "no-clock"])
-        {
-            assert!(!text.contains(secret), "{secret}");
-        }
-        // Another part may have had a word after it.
-        let mut end = lines.iter().rev().take(5);
-        assert!(
-            end.any(|line| line.is("event.action", "stopped")),
-            "{}",
-            node.name
-        );
-        for action in [
-            "started",
-            "state-changed",
-            "ring-changed",
-            "heartbeat",
-            "keys-stored",
-        ] {
-            assert!(
-                !actions(&lines, action).is_empty(),
-                "{action} of {}",
-                node.name
-            );
-        }
-    }
-    for status in statuses {
-        assert_eq!(status["log"], json!({"level": "debug", "lost": 0}));
+        is_strict_and_silent(node, file, &secrets);
     }
     has_the_operations(&Line::all(&files[0]), &Line::all(&files[1]));
+}
+
+fn is_strict_and_silent(node: &Node, file: &Path, secrets: &[&str]) {
+    let lines = Line::all(file);
+    for line in &lines {
+        assert_eq!(line.faults(), Vec::<String>::new(), "{line:?}");
+        assert_eq!(line.text("service.node.name"), node.name);
+    }
+    let text = std::fs::read_to_string(file).unwrap();
+    // A node that was killed may have had a line on its way to one of the two.
+    let was_killed = node.name == "n3";
+    assert!(
+        was_killed || node.log_text() == text,
+        "the console has the same lines"
+    );
+    for secret in secrets {
+        assert!(!text.contains(secret), "{secret}");
+    }
+    // Another part may have had a word after it.
+    let mut end = lines.iter().rev().take(5);
+    assert!(
+        end.any(|line| line.is("event.action", "stopped")),
+        "{}",
+        node.name
+    );
+    for action in [
+        "started",
+        "state-changed",
+        "ring-changed",
+        "heartbeat",
+        "keys-stored",
+    ] {
+        assert!(
+            !actions(&lines, action).is_empty(),
+            "{action} of {}",
+            node.name
+        );
+    }
+}
+
+/// Also while Consul does not answer, which is told.
+#[test]
+fn the_token_for_consul_is_in_no_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let (consul, token) = (free_address(), secret_file(&dir, TOKEN));
+    let mut cluster = Cluster::prepare(1, &["--discovery", "consul", "--log-level", "trace"]);
+    let node = &mut cluster.nodes[0];
+    node.seeds.clear();
+    let more = ["--consul", &consul, "--consul-token-file", &token];
+    node.extra.extend(more.map(str::to_owned));
+    node.spawn();
+    let is_told = || node.log_text().contains("\"quorate.consul.step\"");
+    eventually(SOON, "Consul's silence is told", is_told);
+    node.kill();
+    assert!(!node.log_text().contains(TOKEN), "{}", node.log_text());
 }
 
 /// What [`one_of_everything`] asked for, and the write after it, each once where it was asked.
@@ -279,10 +329,15 @@ fn a_hang_up_goes_on_in_a_new_file_and_without_a_file_ends_the_node() {
 
 #[test]
 fn operations_are_lines_unless_that_is_turned_off_and_the_level_changes_at_run_time() {
-    let cluster = Cluster::start_with(1, &["--log-actions", "no", "--log-level", "error"]);
+    // A full disk takes no line.
+    let full = ["--log-file", "/dev/full"];
+    let cluster = Cluster::start_with(
+        1,
+        &[&["--log-actions", "no", "--log-level", "error"], &full[..]].concat(),
+    );
     let node = &cluster.nodes[0];
     let ask = |words: &[&str]| {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_quorate"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
         let output =
             command
                 .arg("log-level")
@@ -305,4 +360,44 @@ fn operations_are_lines_unless_that_is_turned_off_and_the_level_changes_at_run_t
         .collect();
     assert_eq!(actions(&lines, "set").len(), 0);
     assert_eq!(actions(&lines, "log-level-set").len(), 1);
+    lost_lines_are_counted(node);
+}
+
+/// By the node's status, its metrics, and the lines that are still written elsewhere.
+fn lost_lines_are_counted(node: &Node) {
+    eventually(SOON, "a sign of life tells of lost lines", || {
+        let text = node.log_text();
+        let lines = text.lines().filter_map(|line| Line::parse(line).ok());
+        let mut lost = lines.filter_map(|line| line.number("quorate.log.lost"));
+        lost.any(|lost| lost > 0)
+    });
+    assert!(node.status()["log"]["lost"].as_u64() > Some(0));
+    let metrics = Client::new().get(&format!("http://{}/metrics", node.admin));
+    let lost = metrics
+        .body
+        .lines()
+        .find_map(|line| line.strip_prefix("quorate_log_lines_lost_total "));
+    let lost: f64 = lost.unwrap().parse().unwrap();
+    assert!(lost > 0.0, "{lost}");
+}
+
+/// A node that cannot start says the same in either form.
+#[test]
+fn lines_are_text_on_a_terminal_and_json_elsewhere() {
+    let node = format!(
+        "{} server --name n1 --data-dir /proc/no/such/place",
+        env!("CARGO_BIN_EXE_quorate")
+    );
+    let said = |program: &str, words: &[&str]| {
+        let mut command = Command::new(program);
+        let output = command.args(words).stdin(Stdio::null()).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        String::from_utf8(said).unwrap()
+    };
+    let plain = said("sh", &["-c", &node]);
+    let json = plain.lines().filter_map(|line| Line::parse(line).ok());
+    assert!(json.filter(|l| l.is("message", "the node ends")).count() == 1);
+    let terminal = said("script", &["-qec", &node, "/dev/null"]);
+    assert!(terminal.contains(" the node ends"), "{terminal}");
+    assert!(!terminal.contains('{'), "{terminal}");
 }

@@ -114,6 +114,18 @@ impl Prometheus {
         Self { child, address }
     }
 
+    /// Whether it can work an expression out, or what it says of it.
+    fn takes(&self, query: &str) -> Result<(), String> {
+        let url = format!(
+            "http://{}/api/v1/query?query={}",
+            self.address,
+            escaped(query)
+        );
+        let answer = Client::new().get(&url);
+        let is_well = answer.json()["status"] == "success";
+        is_well.then_some(()).ok_or(answer.body)
+    }
+
     fn ask(&self, path: &str) -> Value {
         let url = format!("http://{}/api/v1/{path}", self.address);
         let answer = Client::new().try_get(&url);
@@ -124,6 +136,13 @@ impl Prometheus {
     fn number(&self, query: &str) -> Option<f64> {
         let answer = self.ask(&format!("query?query={}", escaped(query)));
         answer["result"][0]["value"][1].as_str()?.parse().ok()
+    }
+
+    /// Something is counted, however much.
+    fn is_counted(&self, query: &str) {
+        eventually(PATIENCE, &format!("{query} is more than nothing"), || {
+            self.number(query).is_some_and(|is| is > 0.0)
+        });
     }
 
     fn comes_to(&self, query: &str, number: f64) {
@@ -182,10 +201,53 @@ fn a_real_prometheus_scrapes_a_cluster_with_the_shipped_configuration() {
     prometheus.comes_to("max(quorate_ring_epoch)", 1.0);
     everything_is_scraped(&prometheus);
     rules_work(&prometheus);
+    every_question_of_the_dashboard_is_understood(&prometheus);
     cluster.nodes[2].kill();
     prometheus.comes_to("sum(up)", 2.0);
     prometheus.comes_to("max(quorate_partitions_under_replicated)", 256.0);
     prometheus.comes_to("count(quorate_member_reachable{peer=\"n3\"} == 0)", 2.0);
+    faults_are_counted(&prometheus, &mut cluster);
+}
+
+/// What it costs that members are away: one, then two; then both are back.
+fn faults_are_counted(prometheus: &Prometheus, cluster: &mut Cluster) {
+    let client = Client::new();
+    for i in 0..5 {
+        let url = cluster.nodes[i % 2].url(&format!("missed{i}"));
+        assert_eq!(client.post(&url, &json!(i)).status, 201);
+    }
+    let failed = |peer: &str| {
+        let labels = format!("{{peer=\"{peer}\",outcome!=\"answered\"}}");
+        format!("sum(quorate_replica_calls_total{labels})")
+    };
+    prometheus.is_counted("sum(quorate_hints_pending{peer=\"n3\"})");
+    prometheus.is_counted(&failed("n3"));
+    prometheus.comes_to("sum(quorate_quorum_shortfalls_total)", 0.0);
+    cluster.nodes[1].kill();
+    prometheus.comes_to("sum(up)", 1.0);
+    prometheus.comes_to("quorate_member_reachable{peer=\"n2\"}", 0.0);
+    for i in 0..3 {
+        let read = client.get(&cluster.nodes[0].url(&format!("k{i}")));
+        assert_eq!(read.status, 503, "{read:?}");
+    }
+    prometheus.comes_to(
+        "sum(quorate_quorum_shortfalls_total{operation=\"get\"})",
+        3.0,
+    );
+    prometheus.is_counted(&failed("n2"));
+    cluster.spawn_dead();
+    prometheus.comes_to("sum(up)", 3.0);
+    prometheus.comes_to("sum(quorate_hints_pending) or vector(0)", 0.0);
+    prometheus.is_counted("sum(quorate_hints_delivered_total)");
+}
+
+fn every_question_of_the_dashboard_is_understood(prometheus: &Prometheus) {
+    for question in questions() {
+        let question = question.replace("$instance", ".*");
+        assert!(!question.contains('$'), "another variable: {question}");
+        assert_eq!(prometheus.takes(&question), Ok(()), "{question}");
+    }
+    assert!(prometheus.takes("sum(").is_err());
 }
 
 fn everything_is_scraped(prometheus: &Prometheus) {
@@ -256,11 +318,8 @@ fn metrics_in(text: &str) -> BTreeSet<&str> {
     ours.filter(|word| !word.contains(':')).collect()
 }
 
-#[test]
-fn the_dashboard_and_the_rules_name_only_metrics_that_exist() {
-    let mut known = exposed();
-    // As texts for people name them.
-    known.extend(catalogue::ALL.iter().map(|spec| spec.exposed()));
+/// Every expression of the Grafana dashboard.
+fn questions() -> Vec<String> {
     let dashboard: Value =
         serde_json::from_str(&read(&shipped("grafana/dashboards/quorate.json"))).unwrap();
     let mut expressions = Vec::new();
@@ -269,6 +328,15 @@ fn the_dashboard_and_the_rules_name_only_metrics_that_exist() {
             expressions.push(target["expr"].as_str().unwrap().to_owned());
         }
     }
+    expressions
+}
+
+#[test]
+fn the_dashboard_and_the_rules_name_only_metrics_that_exist() {
+    let mut known = exposed();
+    // As texts for people name them.
+    known.extend(catalogue::ALL.iter().map(|spec| spec.exposed()));
+    let mut expressions = questions();
     assert!(expressions.len() > 25, "{}", expressions.len());
     let rules = [
         "rules/quorate.rules.yml",

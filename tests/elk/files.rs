@@ -1,8 +1,6 @@
 //! The files of the profile `elk`, against grammars, known keys, and each other.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -11,7 +9,6 @@ use serde_json::{Map, Value};
 
 use crate::engine::tool;
 use crate::panels::{self, Panel};
-use crate::proof::init;
 
 fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -75,7 +72,7 @@ fn joined(before: &str, name: &str) -> String {
 
 /// Keys of Filebeat's that are documented for 8.19 and 9: a misspelt one would change nothing, and
 /// nobody would be told.
-const FILEBEAT: [&str; 20] = [
+const FILEBEAT: [&str; 21] = [
     "filebeat.inputs.type",
     "filebeat.inputs.id",
     "filebeat.inputs.paths",
@@ -86,7 +83,8 @@ const FILEBEAT: [&str; 20] = [
     "filebeat.inputs.parsers.ndjson.add_error_key",
     "filebeat.inputs.parsers.container.stream",
     "filebeat.inputs.parsers.container.format",
-    "filebeat.inputs.processors.drop_event.when.not.equals.service.name",
+    "filebeat.inputs.processors.drop_event.when.not.or.equals.service.name",
+    "filebeat.inputs.processors.drop_event.when.not.or.regexp.message",
     "processors.fingerprint.fields",
     "processors.fingerprint.target_field",
     "output.logstash.hosts",
@@ -128,15 +126,49 @@ fn filebeat_knows_every_key_and_reads_what_compose_mounts() {
     assert_eq!(mounts["/usr/share/filebeat/data"], "filebeat");
 }
 
+/// A node that cannot start says so in words, before there is a log or beside it. Other containers'
+/// lines are dropped.
+#[test]
+fn filebeat_takes_what_a_node_that_cannot_start_says() {
+    let filebeat = yaml(&read("filebeat.yml"));
+    let drops = &filebeat["filebeat.inputs"][1]["processors"][0]["drop_event"];
+    let kept = &drops["when"]["not"]["or"];
+    assert_eq!(kept[0]["equals"]["service.name"], "quorate");
+    let begins = kept[1]["regexp"]["message"].as_str().expect("a pattern");
+    let words = begins
+        .strip_prefix("^(")
+        .and_then(|rest| rest.strip_suffix(')'));
+    let words: Vec<&str> = words.expect("a choice of words").split('|').collect();
+    let is_kept = |line: &str| words.iter().any(|word| line.starts_with(word));
+    for flags in [
+        &["--replicas", "none"][..],
+        &["--data-dir", "/proc/no/such/place"],
+        &["--config", "/no/such/file"],
+    ] {
+        let mut node = Command::new(env!("CARGO_BIN_EXE_quorate"));
+        let output = node.arg("server").args(flags).output().expect("a node");
+        assert!(!output.status.success(), "{flags:?}");
+        let said = String::from_utf8(output.stderr).expect("a text");
+        let first = said.lines().next().unwrap_or_default();
+        assert!(is_kept(first), "{flags:?}: {said}");
+    }
+    for other in [
+        "2026-01-01T00:00:00Z [INFO]  agent: Consul agent running!",
+        "172.28.80.1 - - [01/Jan/2026] \"GET /v1/quorate HTTP/1.1\" 200",
+    ] {
+        assert!(!is_kept(other), "{other}");
+    }
+}
+
 /// What a service mounts: where, and from where.
 fn mounts(service: &Value) -> BTreeMap<String, String> {
-    let volumes = service["volumes"].as_array().expect("volumes");
+    let volumes = service["volumes"].as_array().into_iter().flatten();
     let pair = |volume: &Value| {
         let mut parts = volume.as_str().expect("a short form").split(':');
         let (from, to) = (parts.next().expect("from"), parts.next().expect("to"));
         (to.to_owned(), from.to_owned())
     };
-    volumes.iter().map(pair).collect()
+    volumes.map(pair).collect()
 }
 
 #[test]
@@ -179,7 +211,7 @@ fn seed_defect_25_every_host_can_ship_with_pinned_images_and_no_password() {
     let services = |file: &Value| file["services"].as_object().expect("services").clone();
     let all = services(&whole).into_iter().chain(services(&shipper));
     let all: Map<String, Value> = all.collect();
-    assert_eq!(all.len(), 7, "{:?}", all.keys());
+    assert_eq!(all.len(), 8, "{:?}", all.keys());
     for (name, service) in &all {
         assert_eq!(service["profiles"][0], "elk", "{name}");
         let image = service["image"].as_str().expect("an image");
@@ -210,6 +242,45 @@ fn seed_defect_25_every_host_can_ship_with_pinned_images_and_no_password() {
             .collect();
         assert!(odd.iter().all(|w| *w == "0.0.0.0"), "{file}: {odd:?}");
         assert!(!text.contains("changeme"), "{file}");
+    }
+}
+
+#[test]
+fn security_is_on_unless_it_is_turned_off() {
+    let switch = "${ELK_SECURITY:-true}";
+    let file = yaml(&read("compose.yaml"));
+    let services = file["services"].as_object().expect("services");
+    let elasticsearch = &services["elasticsearch"]["environment"];
+    assert_eq!(elasticsearch["xpack.security.enabled"], switch);
+    let mut told = Vec::new();
+    for (name, service) in services {
+        if service["entrypoint"].to_string().contains("/elk/init.sh") {
+            assert_eq!(service["environment"]["ELK_SECURITY"], switch, "{name}");
+            told.push(name.as_str());
+        }
+    }
+    assert_eq!(told.len(), 5, "{told:?}");
+    assert!(read("init.sh").contains(&format!("security={switch}")));
+}
+
+/// Compose waits for the success of a job only if something depends on it; without, `up --wait` may
+/// fail because the job has ended, or go on before it has.
+#[test]
+fn something_waits_for_the_success_of_every_job() {
+    let file = yaml(&read("compose.yaml"));
+    let services = file["services"].as_object().expect("services");
+    let (jobs, others): (Vec<_>, Vec<_>) = services.iter().partition(|(_, service)| {
+        let restart = service["restart"].as_str().unwrap_or_default();
+        restart.starts_with("on-failure")
+    });
+    assert_eq!((jobs.len(), others.len()), (3, 4));
+    let conditions = |service: &Value| service["depends_on"].as_object().cloned();
+    for (job, _) in jobs {
+        let waits = |service: &Value| {
+            let on = conditions(service).and_then(|all| all.get(job).cloned());
+            on.is_some_and(|on| on["condition"] == "service_completed_successfully")
+        };
+        assert!(others.iter().any(|(_, service)| waits(service)), "{job}");
     }
 }
 
@@ -381,59 +452,4 @@ fn fields(query: &Value) -> Vec<String> {
     named
         .flat_map(|of| of.as_object().expect("fields").keys().cloned())
         .collect()
-}
-
-/// Kibana says 200 to an import that took nothing: the job must look at what it says.
-#[test]
-fn the_initialisation_fails_when_the_dashboard_is_not_imported() {
-    let objects = panels::objects().len();
-    let whole = format!("{{\"successCount\":{objects},\"success\":true,\"warnings\":[]}}");
-    let rows = [
-        (200, whole.as_str(), true),
-        (
-            200,
-            "{\"successCount\":3,\"success\":true,\"warnings\":[]}",
-            false,
-        ),
-        (
-            200,
-            "{\"successCount\":0,\"success\":false,\"errors\":[{}]}",
-            false,
-        ),
-        (503, whole.as_str(), false),
-    ];
-    for (status, body, is_well) in rows {
-        let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let url = format!("http://{}", socket.local_addr().expect("an address"));
-        let answer = format!(
-            "HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        let kibana = std::thread::spawn(move || {
-            let (mut stream, _) = socket.accept().expect("a connection");
-            let mut asked = Vec::new();
-            let mut part = [0; 4096];
-            while !asked.ends_with(b"--\r\n") {
-                let read = stream.read(&mut part).expect("a request");
-                assert!(read > 0, "the request is cut off");
-                asked.extend_from_slice(&part[..read]);
-                if asked.windows(8).any(|w| w == b"100-cont") {
-                    stream
-                        .write_all(b"HTTP/1.1 100 Continue\r\n\r\n")
-                        .expect("a way back");
-                    asked.clear();
-                }
-            }
-            stream.write_all(answer.as_bytes()).expect("a way back");
-            asked
-        });
-        let output = init("kibana", &[("KIBANA_URL", &url)]);
-        let asked = kibana.join().expect("the request");
-        assert!(String::from_utf8_lossy(&asked).contains("\"type\":\"dashboard\""));
-        assert_eq!(
-            output.status.success(),
-            is_well,
-            "{status} {body}: {output:?}"
-        );
-    }
 }

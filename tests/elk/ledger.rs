@@ -27,12 +27,9 @@ impl Ledger {
     }
 
     fn note(&mut self, node: &Node, action: &str, result: &str, siblings: Option<u64>) {
-        let add = |map: &mut BTreeMap<_, u64>, key| *map.entry(key).or_default() += 1;
-        add(&mut self.actions, (node.name.clone(), action.to_owned()));
-        add(&mut self.results, (result.to_owned(), action.to_owned()));
         let is_done = result == "ok" || (action, result) == ("get", "not_found");
         let outcome = if is_done { "success" } else { "failure" };
-        *self.outcomes.entry(outcome.to_owned()).or_default() += 1;
+        self.note_outcome(node, action, result, outcome);
         let group = siblings.map(|n| match n {
             0 => "none",
             1 => "one",
@@ -42,6 +39,13 @@ impl Ledger {
         if let Some(group) = group {
             *self.siblings.entry(group.to_owned()).or_default() += 1;
         }
+    }
+
+    fn note_outcome(&mut self, node: &Node, action: &str, result: &str, outcome: &str) {
+        let add = |map: &mut BTreeMap<_, u64>, key| *map.entry(key).or_default() += 1;
+        add(&mut self.actions, (node.name.clone(), action.to_owned()));
+        add(&mut self.results, (result.to_owned(), action.to_owned()));
+        *self.outcomes.entry(outcome.to_owned()).or_default() += 1;
     }
 
     fn refuse(&mut self, answer: &Answer) {
@@ -95,6 +99,28 @@ impl Ledger {
         let client = self.client();
         self.refuse(&client.get(&node.url("k?quorum=many")));
         self.refuse(&client.put(&node.url("k"), &json!(1), "no-clock"));
+    }
+
+    /// An update that the node has on its own disk, and nobody else.
+    pub(crate) fn update_alone(&mut self, node: &Node, key: &str, clock: &str) {
+        let answer = self.client().put(&node.url(key), &json!("alone"), clock);
+        let told = answer.json();
+        let shown = (answer.status, &told["code"], &told["outcome"]);
+        let expected = (503, &json!("quorum_not_met"), &json!("unknown"));
+        assert_eq!(shown, expected, "{answer:?}");
+        self.note_outcome(node, "update", "quorum_not_met", "unknown");
+    }
+
+    /// What a run of `docker/smoke.sh` asks of a node.
+    pub(crate) fn smoke(&mut self, node: &Node) {
+        for _ in 0..25 {
+            self.note(node, "set", "ok", Some(1));
+            self.note(node, "update", "ok", Some(1));
+            self.note(node, "get", "ok", Some(1));
+            self.note(node, "delete", "ok", Some(0));
+        }
+        let code = "parameter_invalid".to_owned();
+        *self.refused.entry(code).or_default() += 1;
     }
 
     /// Some of everything, a different number of times on each node.

@@ -15,7 +15,10 @@
 mod support;
 
 mod engine;
+mod fake;
 mod files;
+mod jobs;
 mod ledger;
 mod panels;
 mod proof;
+mod smoke;

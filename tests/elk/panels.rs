@@ -118,7 +118,9 @@ impl Panel {
         };
         let found = &at[*id]["buckets"];
         let keyed: Vec<(Value, &Value)> = if let Some(all) = found.as_array() {
-            all.iter().map(|b| (b["key"].clone(), b)).collect()
+            // A time as the lines have it.
+            let key = |b: &Value| b.get("key_as_string").unwrap_or(&b["key"]).clone();
+            all.iter().map(|b| (key(b), b)).collect()
         } else {
             let named = found.as_object();
             let named = named.unwrap_or_else(|| panic!("no buckets of {id} in {at}"));
