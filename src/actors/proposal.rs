@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Addr;
+use futures_util::future::join;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -150,7 +151,8 @@ impl ProposalParts {
         rmp_serde::from_slice(&answer).or(Err(Unreachable))
     }
 
-    /// Puts the committed ring in force here and tells every member, old and new. Whoever does not
+    /// Puts the committed ring in force here and tells every member, old and new, at the same time:
+    /// what nodes with different rings ask each other in between is asked again. Whoever does not
     /// hear it learns it from the next batch or hello.
     async fn make_known(&self, before: &Ring, next: Ring) {
         let body = encode_ring(&next);
@@ -159,10 +161,15 @@ impl ProposalParts {
             .iter()
             .filter(|m| next.member(&m.id).is_none());
         let members: Vec<Member> = next.members.iter().chain(gone).cloned().collect();
-        if let Ok(Err(why)) = self.ring_keeper.send(InstallRing(next)).await {
+        let own = self.ring_keeper.send(InstallRing(next));
+        let (own, ()) = join(own, self.tell(before, &members, body.ok())).await;
+        if let Ok(Err(why)) = own {
             error!(self.log, "the committed ring is not in force here"; "error.message" => %why);
         }
-        let Ok(body) = body else { return };
+    }
+
+    async fn tell(&self, before: &Ring, members: &[Member], body: Option<Vec<u8>>) {
+        let Some(body) = body else { return };
         let told: FuturesUnordered<_> = members
             .iter()
             .filter(|member| member.id != self.me)
