@@ -147,3 +147,66 @@ impl PulseParts {
         Ok(sample)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::yield_now;
+    use tokio::time::{advance, pause};
+
+    use super::*;
+    use crate::actors::fake_node::FakeNode;
+    use crate::actors::life_view::LifePublisher;
+    use crate::config::LogLevel;
+    use crate::logging::tests::Fixture;
+
+    async fn turns() {
+        for _ in 0..10 {
+            yield_now().await;
+        }
+    }
+
+    /// How often heartbeats and keys were told of, once the store has answered all it was asked
+    /// before. Never idle, for then time would go on by itself.
+    async fn told(log: &Fixture, store: &Addr<StoreKeeper>) -> (usize, usize) {
+        turns().await;
+        let asked = actix::spawn(store.send(GetStatus));
+        while !asked.is_finished() {
+            yield_now().await;
+        }
+        turns().await;
+        (log.told("heartbeat"), log.told("keys-stored"))
+    }
+
+    #[actix::test]
+    async fn a_sign_of_life_comes_every_5_s_and_the_keys_every_10_s() {
+        let (node, log) = (FakeNode::new("a"), Fixture::start(LogLevel::Info));
+        let parts = PulseParts {
+            view: node.view.clone(),
+            life: LifePublisher::default().view(),
+            health: HealthBoard::default(),
+            store: node.store.clone(),
+            records: node.records.clone(),
+            logs: LogControl::nowhere(),
+            keys: KeyNames::Hashed,
+            log: log.log.clone(),
+        };
+        pause();
+        Pulse::new(parts).start();
+        // A timer may be some milliseconds late, and the next one is set when it was.
+        let rows = [
+            (0, (1, 1)),
+            (4990, (1, 1)),
+            (20, (2, 1)),
+            (4970, (2, 1)),
+            (40, (3, 2)),
+            (5010, (4, 2)),
+            (5010, (5, 3)),
+        ];
+        let mut at = 0;
+        for (further, lines) in rows {
+            at += further;
+            advance(Duration::from_millis(further)).await;
+            assert_eq!(told(&log, &node.store).await, lines, "after {at} ms");
+        }
+    }
+}
