@@ -1,15 +1,18 @@
 //! What every actor knows of the ring: an immutable snapshot that the ring keeper alone replaces.
 
+mod partition_set;
+
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
 use crate::actors::replica::Terms;
-use crate::dynamo::key::{PARTITIONS, Partition};
+use crate::dynamo::key::Partition;
 use crate::dynamo::membership::lifecycle::NodeState;
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::quorum::Fault;
 use crate::dynamo::ring::{OwnerSet, Placement, Ring};
+pub use partition_set::PartitionSet;
 
 /// The ring and this node's part in it, at one moment.
 #[derive(Debug, Clone)]
@@ -50,10 +53,6 @@ pub struct RingView(Arc<ArcSwap<View>>);
 /// Replaces the [`View`]; there is one, and the ring keeper has it.
 #[derive(Debug)]
 pub struct RingPublisher(Arc<ArcSwap<View>>);
-
-/// A set of partitions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct PartitionSet([u64; PARTITIONS as usize / 64]);
 
 impl RingView {
     /// The view as it is now; it does not change under its holder.
@@ -282,57 +281,6 @@ impl View {
     }
 }
 
-#[expect(
-    clippy::indexing_slicing,
-    reason = "a Partition is below PARTITIONS, and there is a bit for each"
-)]
-impl PartitionSet {
-    /// Adds a partition.
-    pub fn insert(&mut self, partition: Partition) {
-        self.0[partition.index() / 64] |= 1 << (partition.index() % 64);
-    }
-
-    /// Takes a partition out.
-    pub fn remove(&mut self, partition: Partition) {
-        self.0[partition.index() / 64] &= !(1 << (partition.index() % 64));
-    }
-
-    /// Whether the partition is in the set.
-    #[must_use]
-    pub fn contains(&self, partition: Partition) -> bool {
-        self.0[partition.index() / 64] & (1 << (partition.index() % 64)) != 0
-    }
-}
-
-impl PartitionSet {
-    /// How many partitions are in the set.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.iter().map(|bits| bits.count_ones() as usize).sum()
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The partitions in order.
-    pub fn iter(&self) -> impl Iterator<Item = Partition> + '_ {
-        Partition::all().filter(|partition| self.contains(*partition))
-    }
-}
-
-impl FromIterator<Partition> for PartitionSet {
-    fn from_iter<I: IntoIterator<Item = Partition>>(partitions: I) -> Self {
-        let mut out = Self::default();
-        for partition in partitions {
-            out.insert(partition);
-        }
-        out
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use std::time::Duration;
@@ -341,6 +289,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::actors::fake_node::member;
+    use crate::dynamo::key::PARTITIONS;
     use crate::dynamo::ring::{Affairs, ClusterId, MemberNumber};
 
     pub(crate) fn id(name: &str) -> NodeId {
@@ -490,18 +439,5 @@ pub(crate) mod tests {
         let before = reader.load();
         publisher.publish(view("a"));
         assert!(before.ring.is_none() && reader.load().ring.is_some());
-    }
-
-    #[test]
-    fn a_partition_set_holds_what_was_put_in() {
-        let some = [0, 63, 64, 255].map(|n| Partition::new(n).unwrap());
-        let mut set: PartitionSet = some.into_iter().collect();
-        assert!(set.iter().eq(some) && set.len() == 4);
-        set.remove(some[2]);
-        assert!(!set.contains(some[2]) && set.contains(some[1]) && set.len() == 3);
-        for partition in some {
-            set.remove(partition);
-        }
-        assert!(set.is_empty());
     }
 }
