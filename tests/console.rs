@@ -7,21 +7,20 @@
     reason = "an absent field fails the test, as it should"
 )]
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+#[path = "console/explorer.rs"]
+mod explorer;
 #[cfg(feature = "extra")]
 #[path = "console/pictures.rs"]
 mod pictures;
 mod support;
 
 use support::browser::Browser;
-use support::http::escaped;
 use support::{Client, Cluster, eventually};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -33,6 +32,22 @@ fn open(browser: &Browser, cluster: &Cluster, fragment: &str) {
 
 fn row(name: &str) -> String {
     format!("document.querySelector('[data-member=\"{name}\"]')")
+}
+
+/// A figure about the data, by its name.
+fn figure(name: &str) -> String {
+    format!(
+        "[...document.querySelectorAll('#strip .health div')]\
+         .find(e => e.querySelector('dt').textContent === '{name}').querySelector('dd').textContent"
+    )
+}
+
+/// What is shown of the whole cluster's GETs, PUTs and so on.
+fn tile(operation: &str) -> String {
+    format!(
+        "[...document.querySelectorAll('#strip .tile')]\
+         .find(e => e.querySelector('h2')?.textContent === '{operation}').textContent"
+    )
 }
 
 /// Whether the events have a line with this text.
@@ -55,6 +70,10 @@ impl Bench {
         command.arg(nodes.join(",")).args(args);
         command.stdout(Stdio::null()).stderr(Stdio::null());
         Self(command.spawn().unwrap())
+    }
+
+    fn goes_on(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
     }
 }
 
@@ -83,31 +102,60 @@ fn the_page_shows_a_cluster_that_works_grows_and_loses_a_node() {
     }
     browser.wait("document.querySelectorAll('#ring .held').length >= 3");
     browser.wait("document.querySelector('#ring .big').textContent === '3/3'");
-    let bench = Bench::of(
+    let mut bench = Bench::of(
         &cluster,
         &["--keys", "100", "--connections", "3", "--rate", "200"],
     );
-    browser.wait("/^[1-9]/.test(document.querySelector('#strip .figure').innerText)");
-    browser.wait("document.querySelector('#strip .under').innerText.includes('p99')");
+    for operation in ["get", "put"] {
+        browser.wait(&format!(
+            "/^{operation}[1-9].*p50 [0-9].*p99 [0-9]/.test({})",
+            tile(operation)
+        ));
+    }
     browser.wait(&format!("/ · /.test({}.innerText)", row("n2")));
+    a_member_goes_and_returns(&browser, &mut cluster);
+    assert!(bench.goes_on());
     assert_eq!(browser.complaints(), Vec::<String>::new());
-
     a_change_is_shown_staged_and_under_way(&browser, &mut cluster);
-
-    cluster.nodes[1].kill();
-    browser.wait(&format!("{}.innerText.includes('AWAY')", row("n2")));
-    browser.wait("document.querySelector('#ring .big').textContent === '3/4'");
-    browser.wait(&told("n2 does not answer n1"));
-    browser.wait("document.querySelectorAll('#ring .away').length > 0");
-    cluster.nodes[1].spawn();
-    browser.wait(&told("n2 answers n1 again"));
-    browser.wait(&format!("{}.innerText.includes('READY')", row("n2")));
     assert_eq!(browser.complaints(), Vec::<String>::new());
+    assert!(bench.goes_on());
     drop(bench);
     // An open page must not hold up a node that is told to stop.
     cluster.nodes[0].signal(Signal::TERM);
     assert!(cluster.nodes[0].wait_exit(Duration::from_secs(8)).success());
     browser.wait("document.getElementById('banner').innerText.includes('does not answer')");
+}
+
+/// Operations that the first node has answered.
+fn answered(cluster: &Cluster) -> u64 {
+    let url = format!("http://{}/figures", cluster.nodes[0].admin);
+    let figures = Client::new().get(&url).json();
+    let members = figures["members"].as_array().unwrap();
+    let first = members.iter().find(|member| member["name"] == "n1");
+    let operations = first.unwrap()["figures"]["operations"].clone();
+    let count = |name: &str| operations[name]["answered"].as_u64().unwrap();
+    count("get") + count("put")
+}
+
+fn a_member_goes_and_returns(browser: &Browser, cluster: &mut Cluster) {
+    assert_eq!(browser.eval(&figure("Hints kept")), "0");
+    cluster.nodes[1].kill();
+    browser.wait(&format!("{}.innerText.includes('AWAY')", row("n2")));
+    browser.wait("document.querySelector('#ring .big').textContent === '2/3'");
+    browser.wait(&told("n2 does not answer n1"));
+    browser.wait("document.querySelectorAll('#ring .away').length > 0");
+    browser.wait(&format!("/^[1-9]/.test({})", figure("Hints kept")));
+    let before = answered(cluster);
+    eventually(PATIENCE, "the others go on", || {
+        answered(cluster) > before + 100
+    });
+    browser.wait(&format!("/^put[1-9]/.test({})", tile("put")));
+    browser.wait("document.querySelector('#ring .big').textContent === '2/3'");
+    cluster.nodes[1].spawn();
+    browser.wait(&told("n2 answers n1 again"));
+    browser.wait(&format!("{}.innerText.includes('READY')", row("n2")));
+    browser.wait("document.querySelector('#ring .big').textContent === '3/3'");
+    browser.wait(&format!("{} === '0'", figure("Hints kept")));
 }
 
 /// What `quorate cluster` says to an operator who asks this node.
@@ -203,188 +251,6 @@ fn on_a_phone(browser: &Browser) {
         browser.wait(&format!("{paper} === '{colour}'"));
         browser.wait("document.documentElement.scrollWidth === 390");
         browser.wait("document.getElementById('zones').getBoundingClientRect().right <= 390");
-    }
-}
-
-/// Two values that nobody has merged, on a key.
-fn conflict(cluster: &Cluster, key: &str, values: [&Value; 2]) {
-    let (client, nodes) = (Client::new(), &cluster.nodes);
-    let clock = client.post(&nodes[0].url(key), &json!("first")).clock();
-    for (node, value) in nodes.iter().zip(values) {
-        assert_eq!(client.put(&node.url(key), value, &clock).status, 200);
-    }
-    let seen = client.get(&nodes[2].url(key)).values();
-    assert_eq!(seen.len(), 2, "{seen:?}");
-}
-
-fn look_for(browser: &Browser, key: &str) {
-    browser.eval("document.getElementById('key').value = ''");
-    browser.click("#key");
-    browser.write(key);
-    browser.press("Enter");
-}
-
-const SIBLINGS: &str = "document.querySelectorAll('.sibling').length";
-
-#[test]
-fn a_conflict_is_resolved_by_clicking_and_hostile_names_are_only_names() {
-    let cluster = Cluster::start(3);
-    let (tea, eggs) = (
-        json!(["milk", "tea"]),
-        json!(["milk", "eggs", 12_345_678_901_234_567_890_u64]),
-    );
-    conflict(&cluster, "cart", [&tea, &eggs]);
-    let browser = Browser::start();
-    open(&browser, &cluster, "");
-    browser.wait("!document.getElementById('main').hidden");
-    look_for(&browser, "cart");
-    browser.wait(&format!("{SIBLINGS} === 2"));
-    browser.wait("document.querySelectorAll('.replicas tbody tr').length === 3");
-    // Escape changes nothing.
-    let keep = ".sibling:nth-child(1) .keep";
-    browser.click(keep);
-    browser.wait("document.getElementById('sure').open");
-    browser.press("Escape");
-    browser.wait("!document.getElementById('sure').open");
-    assert_eq!(
-        Client::new()
-            .get(&cluster.nodes[1].url("cart"))
-            .values()
-            .len(),
-        2
-    );
-    let kept: Value = serde_json::from_str(&browser.text(".sibling:nth-child(1) pre")).unwrap();
-    browser.click(keep);
-    browser.wait("document.getElementById('sure').open");
-    browser.click("#sure-yes");
-    browser.wait(&format!("{SIBLINGS} === 1"));
-    for node in &cluster.nodes {
-        let left = Client::new().get(&node.url("cart")).values();
-        assert_eq!(left, std::slice::from_ref(&kept));
-    }
-    conflict(&cluster, "list", [&json!(1), &json!(2)]);
-    look_for(&browser, "list");
-    browser.wait(&format!("{SIBLINGS} === 2"));
-    by_keyboard(&browser);
-    by_hand(&browser, &cluster);
-    hostile_names(&browser, &cluster);
-    assert_eq!(browser.complaints(), Vec::<String>::new());
-    a_foreign_page_gets_nothing(&cluster);
-}
-
-/// A merged value of the operator's own, with a number that no browser could hold.
-fn by_hand(browser: &Browser, cluster: &Cluster) {
-    browser.eval("document.getElementById('merged').value = ''");
-    browser.click("#merged");
-    browser.write("[1, 2");
-    browser.click(".merge .strong");
-    browser.wait("document.querySelector('.merge [role=alert]').innerText.includes('not JSON')");
-    browser.click("#merged");
-    browser.eval("document.getElementById('merged').value = ''");
-    browser.write("[1, 2, 18446744073709551617]");
-    browser.click(".merge .strong");
-    browser.wait("document.getElementById('sure').open");
-    browser.click("#sure-yes");
-    browser.wait(&format!("{SIBLINGS} === 1"));
-    let body = Client::new().get(&cluster.nodes[2].url("list")).body;
-    assert!(body.contains("[[1, 2, 18446744073709551617]]"), "{body}");
-}
-
-/// Everything can be reached with Tab, and the ring can be walked.
-fn by_keyboard(browser: &Browser) {
-    browser.eval("document.querySelector('.skip').focus()");
-    let mut left = vec!["ring", "TR", "events", "key", "encoded", "merged"];
-    for _ in 0..60 {
-        browser.press("Tab");
-        let place = browser.eval("document.activeElement.id || document.activeElement.tagName");
-        left.retain(|wanted| place != *wanted);
-        if place == "ring" {
-            browser.press("ArrowRight");
-            browser.press("ArrowRight");
-            let note = browser.text("#ring-note");
-            assert!(note.starts_with("Partition 1: n"), "{note}");
-        }
-        if place == "SUMMARY" {
-            browser.press("Enter");
-        }
-    }
-    assert_eq!(left, Vec::<&str>::new());
-}
-
-fn hostile_names(browser: &Browser, cluster: &Cluster) {
-    let attack = "<img src=x onerror=\"window.owned=1\">";
-    let names = [
-        attack,
-        "\"'><script>window.owned=1</script>",
-        "\u{202e}evil\u{2066}",
-        "a/b?c#d%41 &",
-        "..",
-        "ключ-鍵-🔑",
-    ];
-    for name in names {
-        let value = json!({ "html": attack, "name": name });
-        let answer = Client::new().post(&cluster.nodes[0].url(&escaped(name)), &value);
-        assert_eq!(answer.status, 201, "{name}");
-        look_for(browser, name);
-        browser
-            .wait("document.querySelector('.sibling pre')?.innerText.includes('onerror') === true");
-        let shown = browser.text("#found .key");
-        assert!(!shown.contains('\u{202e}'), "{shown:?}");
-        browser.eval("document.getElementById('found').replaceChildren()");
-    }
-    // Bytes that no text box can hold.
-    assert_eq!(
-        Client::new()
-            .post(&cluster.nodes[0].url("%00%FF"), &json!("bytes"))
-            .status,
-        201
-    );
-    browser.click("#encoded");
-    look_for(browser, "%00%FF");
-    browser.wait("document.querySelector('.sibling pre')?.innerText === '\"bytes\"'");
-    browser.click("#encoded");
-    assert_eq!(
-        browser.eval("document.querySelectorAll('img[src=x]').length"),
-        0
-    );
-    assert_eq!(browser.eval("typeof window.owned"), "undefined");
-}
-
-/// One request with headers that no library would send, and the status of its answer.
-fn raw(address: &str, head: &str) -> u16 {
-    let mut stream = TcpStream::connect(address).unwrap();
-    let request = format!("{head}\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer.split(' ').nth(1).unwrap().parse().unwrap()
-}
-
-fn a_foreign_page_gets_nothing(cluster: &Cluster) {
-    let admin = &cluster.nodes[0].admin;
-    let delete = "DELETE /v1/cart HTTP/1.1\r\nhost: 127.0.0.1:1";
-    let rows = [
-        (
-            "GET /status HTTP/1.1\r\nhost: rebound.example.org".to_owned(),
-            403,
-        ),
-        (
-            "GET /explore?key=cart HTTP/1.1\r\nhost: rebound.example.org".to_owned(),
-            403,
-        ),
-        (format!("{delete}\r\norigin: http://evil.example.org"), 403),
-        (format!("{delete}\r\norigin: null"), 403),
-        (format!("{delete}\r\norigin: http://127.0.0.1:2"), 403),
-        (
-            "PUT /background HTTP/1.1\r\nhost: 127.0.0.1:1\r\norigin: http://evil.example.org"
-                .to_owned(),
-            403,
-        ),
-        ("GET /status HTTP/1.1\r\nhost: localhost".to_owned(), 200),
-        (format!("{delete}\r\norigin: http://127.0.0.1:1"), 200),
-    ];
-    for (head, status) in rows {
-        assert_eq!(raw(admin, &head), status, "{head}");
     }
 }
 

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use serde_json::json;
 
+use crate::explorer::conflict;
 use crate::support::Cluster;
 use crate::support::browser::Browser;
-use crate::{Bench, conflict, distinct, in_zones, open, operator};
+use crate::{Bench, distinct, in_zones, open, operator};
 
 fn save(browser: &Browser, name: &str) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/img");

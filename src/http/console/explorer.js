@@ -159,6 +159,12 @@ function sure(question, text, verb) {
   dialog.returnValue = "no";
   dialog.showModal();
   return new Promise((tell) => {
-    dialog.addEventListener("close", () => tell(dialog.returnValue === "yes"), { once: true });
+    // Told late, the end of the dialog before must not be taken for that of this one.
+    const closed = () => {
+      if (dialog.open) return;
+      dialog.removeEventListener("close", closed);
+      tell(dialog.returnValue === "yes");
+    };
+    dialog.addEventListener("close", closed);
   });
 }
