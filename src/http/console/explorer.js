@@ -151,7 +151,22 @@ export class Explorer {
   }
 }
 
+// Who waits for the answer to the question that is asked.
+let asked = null;
+
+function answered(yes) {
+  const tell = asked;
+  asked = null;
+  tell?.(yes);
+}
+
+byId("sure").addEventListener("close", () => {
+  // The end of a dialog may be told when the next question is open already.
+  if (!byId("sure").open) answered(byId("sure").returnValue === "yes");
+});
+
 function sure(question, text, verb) {
+  answered(false);
   const dialog = byId("sure");
   say(byId("sure-title"), question);
   say(byId("sure-text"), text);
@@ -159,12 +174,6 @@ function sure(question, text, verb) {
   dialog.returnValue = "no";
   dialog.showModal();
   return new Promise((tell) => {
-    // Told late, the end of the dialog before must not be taken for that of this one.
-    const closed = () => {
-      if (dialog.open) return;
-      dialog.removeEventListener("close", closed);
-      tell(dialog.returnValue === "yes");
-    };
-    dialog.addEventListener("close", closed);
+    asked = tell;
   });
 }
