@@ -161,8 +161,8 @@ fn a_rate_that_nobody_uses_goes_back_to_the_first() {
     }
     assert_eq!(heed(pacing, SECOND, quick(), false), FIRST);
     heed(pacing, SECOND, SLOW, false);
-    assert_eq!(heed(pacing, SECOND, SLOW, false), SLOWEST);
-    assert_eq!(heed(pacing, SECOND, quick(), false), SLOWEST + RISE);
+    assert_eq!(heed(pacing, SECOND, SLOW, false), FIRST / 4);
+    assert_eq!(heed(pacing, SECOND, quick(), false), FIRST / 4 + RISE);
     assert_eq!(heed(pacing, SECOND, quick(), false), FIRST);
 }
 
