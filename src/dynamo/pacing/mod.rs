@@ -21,9 +21,9 @@ pub const SLOWEST: u64 = 256 << 10;
 pub const FASTEST: u64 = 64 << 20;
 /// The rate that work begins with, in bytes per second: what it does to the clients shows only
 /// once it is done, so a rate that nobody used proves nothing.
-pub const FIRST: u64 = 512 << 10;
+pub const FIRST: u64 = 1 << 20;
 /// The rate rises by so much at every look at the clients, in bytes per second.
-pub const RISE: u64 = 256 << 10;
+pub const RISE: u64 = 512 << 10;
 /// Pause between two looks at how the clients fare.
 pub const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How far work may run ahead of its rate, so that small units do not wait for the next tick.
