@@ -24,7 +24,7 @@ use crate::dynamo::node_id::{Incarnation, NodeId};
 use crate::dynamo::quorum::Fault;
 use crate::dynamo::ring::Ring;
 use crate::dynamo::version::{
-    Actor as Writer, Body, Context as Seen, Decided, Dot, RequestId, Sibling, State, WriteKind,
+    Actor as Writer, Body, Clock, Context as Seen, Decided, Dot, RequestId, Sibling, State, WriteKind,
     decide,
 };
 use crate::wire::state::encode_state;
@@ -282,7 +282,7 @@ pub(crate) fn a_write(kind: WriteKind) -> Write {
     Write {
         key: key("k"),
         kind,
-        clock: (kind == WriteKind::Put).then(Seen::empty),
+        clock: (kind == WriteKind::Put).then(Clock::default),
         value: (kind != WriteKind::Delete).then(|| Bytes::from_static(b"\"new\"")),
         request: None,
         options: options(),

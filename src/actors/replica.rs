@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::dynamo::key::Key;
 use crate::dynamo::quorum::Fault;
 use crate::dynamo::ring::OwnerSet;
-use crate::dynamo::version::{Context, Mint};
+use crate::dynamo::version::{Clock, Mint};
 use crate::wire::trace::TraceId;
 
 /// Under which ring a request is made, and until when its answer is of use.
@@ -83,7 +83,7 @@ pub struct Minted {
     /// The record's new state, encoded: what the other owners are sent.
     pub state: Bytes,
     /// The clock of the answer.
-    pub answer: Context,
+    pub answer: Clock,
     /// Live values in the new state.
     pub siblings: usize,
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::dynamo::key::Key;
 use crate::dynamo::quorum::{Acks, Shortfall};
-use crate::dynamo::version::{Context, RequestId, State, WriteKind};
+use crate::dynamo::version::{Clock, RequestId, State, WriteKind};
 use crate::metrics::operations::Outcome;
 use crate::wire::trace::TraceId;
 
@@ -40,7 +40,7 @@ pub struct Write {
     /// Which rule.
     pub kind: WriteKind,
     /// The clock it sent: always for a put, never for a create, perhaps for a delete.
-    pub clock: Option<Context>,
+    pub clock: Option<Clock>,
     /// The raw JSON value; `None` exactly for a delete.
     pub value: Option<Bytes>,
     /// From the `Idempotency-Key`, if it has one.
@@ -62,7 +62,7 @@ pub struct ReadAnswer {
 #[derive(Debug, Clone)]
 pub struct WriteAnswer {
     /// What the client had seen, and this write.
-    pub clock: Context,
+    pub clock: Clock,
     /// Live values a read would now show, as far as the minter knows.
     pub siblings: usize,
     /// Who stands behind it.
@@ -84,7 +84,7 @@ pub enum Failure {
     /// A create found a live value: the state a read would show.
     AlreadyExists(State, Acks),
     /// A delete found nothing to delete: the clock of what was seen.
-    NotFound(Context, Acks),
+    NotFound(Clock, Acks),
     /// One more sibling would be too many: the state to merge.
     TooManySiblings(State, Acks),
     /// The `Idempotency-Key` was used for a different request.

@@ -30,7 +30,7 @@ use super::worker::{RequestLog, Worker};
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::quorum::{Acks, Decision, Fault, Shortfall, WriteQuorum};
 use crate::dynamo::ring::{Placement, Ring};
-use crate::dynamo::version::{Body, Context as Seen, Mint, Reason, RequestId, State, WriteKind};
+use crate::dynamo::version::{Body, Clock, Mint, Reason, RequestId, State, WriteKind};
 use crate::limits::SIBLINGS_WARN;
 use crate::wire::state::decode_state;
 
@@ -125,10 +125,10 @@ impl WriteCoordinator {
     }
 
     fn looked(&mut self, seen: ReadAnswer, ctx: &mut Context<Self>) {
-        let known = |clock: &Option<_>| {
+        let known = |clock: &Option<Clock>| {
             clock
                 .as_ref()
-                .is_none_or(|clock| seen.state.context.covers_all(clock))
+                .is_none_or(|clock| seen.state.context.covers_all(&clock.seen))
         };
         let retried = seen.state.written_by(self.request.id).is_some();
         let refused = match self.write.kind {
@@ -137,7 +137,7 @@ impl WriteCoordinator {
                 Some(Failure::AlreadyExists(seen.state.clone(), seen.acks))
             }
             WriteKind::Delete if !seen.state.is_live() && known(&self.write.clock) => {
-                Some(Failure::NotFound(seen.state.context.clone(), seen.acks))
+                Some(Failure::NotFound(Clock::of(&seen.state), seen.acks))
             }
             WriteKind::Create | WriteKind::Put | WriteKind::Delete => None,
         };
@@ -210,8 +210,8 @@ impl WriteCoordinator {
         let merged = self.look.as_ref().map(|(state, _)| state.clone());
         let seen = match (self.write.kind, &self.write.clock, &merged) {
             (_, Some(clock), _) => clock.clone(),
-            (WriteKind::Delete, None, Some(merged)) => merged.context.clone(),
-            _ => Seen::empty(),
+            (WriteKind::Delete, None, Some(merged)) => Clock::from(merged.context.clone()),
+            _ => Clock::default(),
         };
         Mint {
             kind: self.write.kind,
@@ -250,7 +250,7 @@ impl WriteCoordinator {
                 self.refused(&state, Failure::AlreadyExists, ctx);
             }
             Ok(MintReply::NothingToDelete(state)) => {
-                self.refused(&state, |s, acks| Failure::NotFound(s.context, acks), ctx);
+                self.refused(&state, |s, acks| Failure::NotFound(Clock::of(&s), acks), ctx);
             }
             // What to merge, and who says so, takes a quorum.
             Ok(MintReply::TooManySiblings(_)) if self.look.is_none() => self.look(ctx),

@@ -168,7 +168,7 @@ mod tests {
     use super::*;
     use crate::dynamo::node_id::Incarnation;
     use crate::dynamo::version::{
-        Actor, Body, Context, Mint, RequestId, State, WriteKind, decide, sync,
+        Actor, Body, Clock, Mint, RequestId, State, WriteKind, decide, sync,
     };
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -285,7 +285,7 @@ mod tests {
             incarnation: Incarnation(life),
             epoch,
         };
-        let mint = |kind, body, seen: &Context| Mint {
+        let mint = |kind, body, seen: &Clock| Mint {
             kind,
             seen: seen.clone(),
             body,
@@ -298,12 +298,12 @@ mod tests {
         };
         let value = || Body::Value(Bytes::from_static(b"1"));
         let create = |request: u128| {
-            let mut mint = mint(WriteKind::Create, value(), &Context::empty());
+            let mut mint = mint(WriteKind::Create, value(), &Clock::default());
             mint.request.id = request;
             mint
         };
         let old = decide(&State::default(), None, &create(2), 9, || writer(1, 1)).unwrap();
-        let delete = mint(WriteKind::Delete, Body::Tombstone, &old.state.context);
+        let delete = mint(WriteKind::Delete, Body::Tombstone, &Clock::of(&old.state));
         let left = decide(&old.state, old.minted, &delete, 9, || writer(1, 2)).unwrap();
         assert!(!left.state.is_live());
         // The same node, which has forgotten the record, another one, and one that has not.

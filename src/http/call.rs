@@ -12,7 +12,7 @@ use super::key_path::key_of;
 use super::query::{self, ClockParameter, Query};
 use crate::actors::request::Options;
 use crate::dynamo::key::Key;
-use crate::dynamo::version::{Context, RequestId, WriteKind};
+use crate::dynamo::version::{Clock, RequestId, WriteKind};
 use crate::limits::Limits;
 use crate::wire::clock::ClockCodec;
 use crate::wire::trace::TraceId;
@@ -130,7 +130,7 @@ impl Call {
 
 impl Asked {
     /// What the clock covers.
-    pub(super) fn seen(&self, key: &Key, clocks: &ClockCodec) -> Result<Option<Context>, ApiError> {
+    pub(super) fn seen(&self, key: &Key, clocks: &ClockCodec) -> Result<Option<Clock>, ApiError> {
         let decoded = self.clock.as_deref().map(|token| clocks.decode(key, token));
         let refused = |error| ApiError::ClockInvalid(BadClock::Refused(error));
         decoded.transpose().map_err(refused)

@@ -25,7 +25,7 @@ use crate::actors::handle::{NodeHandle, Readiness};
 use crate::actors::request::{Failure, Read, Write, WriteAnswer};
 use crate::dynamo::key::Key;
 use crate::dynamo::quorum::Acks;
-use crate::dynamo::version::WriteKind;
+use crate::dynamo::version::{Clock, WriteKind};
 use crate::limits::Limits;
 use crate::metrics::requests::RequestCounts;
 use crate::wire::clock::ClockCodec;
@@ -114,7 +114,7 @@ impl ClientApi {
 
     fn refusal(&self, failure: Failure, key: &Key, clocks: &ClockCodec) -> ApiError {
         let shown = |state: crate::dynamo::version::State, acks| {
-            let clock = clocks.encode(key, &state.context);
+            let clock = clocks.encode(key, &Clock::of(&state));
             Box::new(Shown { state, clock, acks })
         };
         match failure {
@@ -183,7 +183,7 @@ async fn get(
         Ok(answer) => answer,
         Err(failure) => return Err(api.refusal(failure, &call.key, &clocks)),
     };
-    let clock = clocks.encode(&call.key, &answer.state.context);
+    let clock = clocks.encode(&call.key, &Clock::of(&answer.state));
     if answer.state.is_live() {
         let body = read_answer(&answer.state, &clock);
         Ok(met(StatusCode::OK, answer.acks, body))

@@ -22,7 +22,7 @@ use self::text::{hex_digits, read_claims, write_claims};
 use crate::dynamo::key::Key;
 use crate::dynamo::node_id::Incarnation;
 use crate::dynamo::ring::ClusterId;
-use crate::dynamo::version::{Actor, Context};
+use crate::dynamo::version::{Actor, Clock};
 
 /// Longest token in bytes that is looked at.
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
@@ -74,12 +74,19 @@ pub struct ClockClaims {
     pub vector: BTreeMap<ActorName, u64>,
     /// An actor's single writes beyond that.
     pub cloud: BTreeMap<ActorName, Vec<u64>>,
+    /// The requests of those writes of which there may be another attempt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requests: Vec<RequestClaim>,
     /// The hash of the key, 16 hex digits.
     pub key: Hex64,
     /// The cluster's id, 16 hex digits.
     pub cluster: Hex64,
     mac: String,
 }
+
+/// A write's actor and number, why its request is remembered, and the request: its id and its
+/// fingerprint, 48 hex digits.
+pub type RequestClaim = (ActorName, u64, String, String);
 
 /// An [`Actor`] as text: `<incarnation, 16 hex digits>.<epoch>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -103,10 +110,10 @@ impl ClockCodec {
 
     /// The token that says: its holder has seen these writes of this key.
     #[must_use]
-    pub fn encode(&self, key: &Key, seen: &Context) -> String {
-        let entries = seen.vector().len() + seen.cloud().len();
-        let mut text = Vec::with_capacity(160 + 48 * entries);
-        write_claims(&mut text, seen, key.hash().as_u64(), self.cluster.0);
+    pub fn encode(&self, key: &Key, clock: &Clock) -> String {
+        let entries = clock.seen.vector().len() + clock.seen.cloud().len();
+        let mut text = Vec::with_capacity(160 + 48 * entries + 112 * clock.remembered.len());
+        write_claims(&mut text, clock, key.hash().as_u64(), self.cluster.0);
         let mac = self.mac(&text, key);
         text.extend_from_slice(MAC_OPENS.as_bytes());
         text.extend_from_slice(&mac);
@@ -118,13 +125,13 @@ impl ClockCodec {
     ///
     /// # Errors
     /// [`ClockError`] for every text but those that [`encode`](Self::encode) gave for this key.
-    pub fn decode(&self, key: &Key, token: &str) -> Result<Context, ClockError> {
+    pub fn decode(&self, key: &Key, token: &str) -> Result<Clock, ClockError> {
         let text = open(token)?;
         let (claims, mac) = split(&text).ok_or(ClockError::NotAClock)?;
         let genuine: bool = self.mac(claims, key).as_slice().ct_eq(mac).into();
         let read = read_claims(claims).filter(|_| genuine);
         if let Some(claims) = read.filter(|claims| claims.cluster == self.cluster.0) {
-            return Ok(claims.seen);
+            return Ok(claims.clock);
         }
         let claims = parse(&text)?;
         if claims.cluster.0 != self.cluster.0 {

@@ -1,5 +1,5 @@
 //! Replica operations between nodes: one POST carries a batch of them, MessagePack with named
-//! fields. States and contexts travel as the bytes that `wire::state` makes.
+//! fields. States and clocks travel as the bytes that `wire::state` makes.
 
 #![expect(
     clippy::ref_option_ref,
@@ -18,7 +18,7 @@ use super::trace::TraceId;
 use crate::dynamo::key::Key;
 use crate::dynamo::quorum::Fault;
 use crate::dynamo::ring::{MemberNumber, OwnerSet};
-use crate::dynamo::version::{Body, Context, Mint, Reason, RequestId, State, WriteKind};
+use crate::dynamo::version::{Body, Clock, Mint, Reason, RequestId, State, WriteKind};
 
 /// Major version of the peer protocol; a node refuses peers of another one.
 pub const PROTOCOL: &str = "1";
@@ -82,7 +82,7 @@ pub enum Done {
     /// Merged and durable.
     Written,
     /// Minted and durable: the new state encoded, the clock of the answer, the live siblings.
-    Minted(Bytes, Context, usize),
+    Minted(Bytes, Clock, usize),
     /// Refused; the state, encoded.
     AlreadyExists(Bytes),
     /// Refused; the state, encoded.
@@ -102,8 +102,8 @@ pub enum PeerMessageError {
     /// A key that no client could have written.
     #[error("a peer message names an invalid key")]
     Key,
-    /// A context that does not decode.
-    #[error("a peer message holds an invalid context: {0}")]
+    /// A clock or state that does not decode.
+    #[error("a peer message holds an invalid clock: {0}")]
     State(#[from] StateError),
 }
 
@@ -330,7 +330,7 @@ fn mint_to_dto(mint: &Mint) -> MintDto<'_> {
             WriteKind::Put => KindDto::Put,
             WriteKind::Delete => KindDto::Delete,
         },
-        seen: encode_context(&mint.seen),
+        seen: encode_clock(&mint.seen),
         value: match &mint.body {
             Body::Value(value) => Some(value),
             Body::Tombstone => None,
@@ -354,7 +354,7 @@ fn mint_from_dto(dto: MintDto<'_>, message: &Bytes) -> Result<Mint, PeerMessageE
             KindDto::Put => WriteKind::Put,
             KindDto::Delete => WriteKind::Delete,
         },
-        seen: decode_context(dto.seen)?,
+        seen: decode_clock(dto.seen)?,
         body: value.unwrap_or(Body::Tombstone),
         request: RequestId {
             id: u128::from_be_bytes(dto.request),
@@ -390,7 +390,7 @@ fn result_to_dto(result: &Result<Done, Fault>) -> ResultDto<'_> {
         },
         Ok(Done::Written) => plain(Verdict::Written),
         Ok(Done::Minted(state, answer, siblings)) => ResultDto {
-            clock: Some(encode_context(answer)),
+            clock: Some(encode_clock(answer)),
             siblings: *siblings,
             ..with(Verdict::Minted, state)
         },
@@ -412,7 +412,7 @@ fn result_from_dto(
         Verdict::Read => Done::Read(state),
         Verdict::Written => Done::Written,
         Verdict::Minted => {
-            let clock = dto.clock.clone().map(decode_context).transpose()?;
+            let clock = dto.clock.clone().map(decode_clock).transpose()?;
             Done::Minted(or_empty(state), clock.unwrap_or_default(), dto.siblings)
         }
         Verdict::AlreadyExists => Done::AlreadyExists(or_empty(state)),
@@ -453,16 +453,22 @@ fn verdict_of(fault: Fault) -> Verdict {
     }
 }
 
-fn encode_context(context: &Context) -> Vec<u8> {
+/// A clock is what a state would be that has forgotten its siblings.
+fn encode_clock(clock: &Clock) -> Vec<u8> {
     encode_state(&State {
-        context: context.clone(),
-        ..State::default()
+        context: clock.seen.clone(),
+        siblings: Vec::new(),
+        remembered: clock.remembered.clone(),
     })
     .to_vec()
 }
 
-fn decode_context(bytes: Vec<u8>) -> Result<Context, StateError> {
-    Ok(decode_state(&Bytes::from(bytes))?.context)
+fn decode_clock(bytes: Vec<u8>) -> Result<Clock, StateError> {
+    let state = decode_state(&Bytes::from(bytes))?;
+    Ok(Clock {
+        seen: state.context,
+        remembered: state.remembered,
+    })
 }
 
 #[cfg(test)]

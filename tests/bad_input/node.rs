@@ -18,7 +18,7 @@ use quorate::dynamo::node_id::Incarnation;
 use quorate::dynamo::quorum::{Acks, Shortfall};
 use quorate::dynamo::ring::ClusterId;
 use quorate::dynamo::version::{
-    self, Body, Context, Mint, Reason, Refused, RequestId, State, decide,
+    self, Body, Clock, Mint, Reason, Refused, RequestId, State, decide,
 };
 use quorate::http::client_api::{self, ClientApi};
 use quorate::http::listener::listen;
@@ -145,7 +145,7 @@ impl Handler<Write> for OneReplica {
             id: self.requests,
             fingerprint: 0,
         };
-        let now = || record.context.clone();
+        let now = || Clock::of(record);
         let mint = Mint {
             kind: write.kind,
             seen: write.clock.clone().unwrap_or_else(now),
@@ -173,7 +173,7 @@ impl Handler<Write> for OneReplica {
                 })
             }
             Err(Refused::AlreadyExists(state)) => Err(Failure::AlreadyExists(state, ACKS)),
-            Err(Refused::NothingToDelete(state)) => Err(Failure::NotFound(state.context, ACKS)),
+            Err(Refused::NothingToDelete(state)) => Err(Failure::NotFound(Clock::of(&state), ACKS)),
             Err(Refused::TooManySiblings(state)) => Err(Failure::TooManySiblings(state, ACKS)),
             Err(Refused::RequestReused) => Err(Failure::RequestReused),
         }
@@ -197,5 +197,5 @@ fn fail_if_told_to(key: &Key) -> Result<(), Failure> {
 /// The clock of somebody who has seen nothing of this key.
 pub(crate) fn empty_clock(codec: &ClockCodec, key: &str) -> String {
     let key = Key::new(key.to_owned().into()).unwrap();
-    codec.encode(&key, &Context::empty())
+    codec.encode(&key, &Clock::default())
 }

@@ -13,7 +13,7 @@ use crate::actors::health::HealthBoard;
 use crate::actors::replica::Terms;
 use crate::actors::ring_view::tests::id;
 use crate::dynamo::ring::{OwnerSet, Ring};
-use crate::dynamo::version::{Body, Context as Seen, Mint, RequestId, State, WriteKind};
+use crate::dynamo::version::{Body, Clock, Mint, RequestId, State, WriteKind};
 use crate::limits::{MAX_BATCH_OPS, MAX_PEER_FLIGHTS, MAX_PEER_QUEUE};
 use crate::wire::peer::{Batch, BatchReply, Done};
 use crate::wire::ring::{decode_ring, encode_ring};
@@ -69,7 +69,7 @@ impl Bench {
     fn mint(&self) -> Pending<MintReply> {
         let mint = Mint {
             kind: WriteKind::Put,
-            seen: Seen::empty(),
+            seen: Clock::default(),
             body: Body::Value(Bytes::from_static(b"1")),
             request: RequestId {
                 id: 1,

@@ -401,10 +401,10 @@ impl<'a> Batch<'a> {
     fn mint_on(&mut self, entry: &mut Entry, mint: &Mint, afar: bool) -> Result<MintReply, Stop> {
         entry.check_whole()?;
         let merged = mint.merged.as_ref().map(|merged| &merged.context);
-        for heard in merged.into_iter().chain([&mint.seen]) {
+        for heard in merged.into_iter().chain([&mint.seen.seen]) {
             self.store.heed_amnesia(entry, heard)?;
         }
-        let incarnation = self.store.identity.incarnation;
+        let (incarnation, now) = (self.store.identity.incarnation, self.now);
         let epoch = self.store.lease_an_epoch()?;
         let current = entry.minted.filter(|a| a.incarnation == incarnation);
         let lease = &mut self.store.lease;
@@ -415,9 +415,10 @@ impl<'a> Batch<'a> {
         Ok(
             match decide(&entry.state, current, mint, SIBLINGS_MAX, open_epoch) {
                 Ok(mut decided) => {
+                    let unheard = &mut self.store.unheard;
+                    decided.state.doubt(|id| unheard.is_overdue(id, now));
                     if afar && mint.remember != Some(Reason::Doubtful) {
-                        let unheard = &mut self.store.unheard;
-                        unheard.add(mint.request.id);
+                        unheard.add(mint.request.id, now);
                         let is_unheard = |id| unheard.holds(id);
                         decided.state.remember_afar(mint.request.id, is_unheard);
                     }

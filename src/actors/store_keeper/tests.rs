@@ -18,7 +18,7 @@ use crate::actors::ring_view::View;
 use crate::actors::ring_view::tests::{id, ring};
 use crate::dynamo::key::Key;
 use crate::dynamo::ring::ClusterId;
-use crate::dynamo::version::{Context, Reason, Remembered, State, WriteKind};
+use crate::dynamo::version::{Clock, Reason, Remembered, State, WriteKind};
 use crate::limits::SIBLINGS_MAX;
 use crate::storage::{Change, Sync};
 use crate::wire::record::encode_record;
@@ -34,7 +34,7 @@ fn always() -> (Arc<FakeEngine>, fixture::Run) {
 #[actix::test]
 async fn what_a_full_disk_refused_is_not_remembered_as_written() {
     let (engine, run) = always();
-    let (minted, _) = run.put("k", Context::empty()).await;
+    let (minted, _) = run.put("k", Clock::default()).await;
     engine.failure.store(1, Ordering::SeqCst);
     let refused = run.mint(put("k", "2", minted.answer.clone())).await;
     assert_eq!(refused, Err(Fault::StorageFull));
@@ -47,7 +47,7 @@ async fn what_a_full_disk_refused_is_not_remembered_as_written() {
 async fn a_mint_is_seen_by_the_next_mint_of_the_same_batch() {
     let (engine, run) = always();
     let before = engine.counted().0;
-    let ops = ["1", "2"].map(|value| StoreOp::Mint(put("k", value, Context::empty())));
+    let ops = ["1", "2"].map(|value| StoreOp::Mint(put("k", value, Clock::default())));
     let batch = apply(ops.into());
     let replies = run.keeper.send(batch).await.unwrap();
     let counts: Vec<usize> = replies
@@ -78,7 +78,7 @@ async fn a_mint_is_seen_by_the_next_mint_of_the_same_batch() {
 #[actix::test]
 async fn p3_a_mint_for_another_node_is_remembered_until_its_coordinator_has_heard() {
     let (_, run) = always();
-    let (mut seen, mut ids) = (Context::empty(), Vec::new());
+    let (mut seen, mut ids) = (Clock::default(), Vec::new());
     for _ in 0..3 * Reason::Afar.most() {
         let mint = put("k", "1", seen.clone());
         ids.push(mint.mint.request.id);
@@ -121,21 +121,21 @@ async fn a_state_is_merged_and_a_known_one_costs_nothing() {
 #[actix::test]
 async fn what_was_not_minted_is_told_with_the_state() {
     let (_, run) = always();
-    let (first, _) = run.put("k", Context::empty()).await;
-    let mut create = put("k", "2", Context::empty());
+    let (first, _) = run.put("k", Clock::default()).await;
+    let mut create = put("k", "2", Clock::default());
     create.mint.kind = WriteKind::Create;
     let reply = run.mint(create.clone()).await;
     assert_eq!(reply, Ok(MintReply::AlreadyExists(first.state.clone())));
-    let reply = run.mint(delete("absent", Context::empty())).await;
+    let reply = run.mint(delete("absent", Clock::default())).await;
     let nothing = encode_state(&State::default());
     assert_eq!(reply, Ok(MintReply::NothingToDelete(nothing)));
     for _ in 1..SIBLINGS_MAX {
-        run.put("k", Context::empty()).await;
+        run.put("k", Clock::default()).await;
     }
-    let reply = run.mint(put("k", "101", Context::empty())).await;
+    let reply = run.mint(put("k", "101", Clock::default())).await;
     let full = encode_state(&run.state("k").unwrap());
     assert_eq!(reply, Ok(MintReply::TooManySiblings(full)));
-    let mut kept = put("r", "1", Context::empty());
+    let mut kept = put("r", "1", Clock::default());
     kept.mint.remember = Some(Reason::Keyed);
     let first = run.mint(kept.clone()).await.unwrap();
     assert_eq!(run.mint(kept.clone()).await, Ok(first));
@@ -160,7 +160,7 @@ async fn requests_under_another_ring_or_too_late_are_refused_and_change_nothing(
     let before = engine.counted();
     for (name, spoil, fault) in rows {
         let mut merge = write("k", &written(7, 1, 1));
-        let mut mint = put("k", "1", Context::empty());
+        let mut mint = put("k", "1", Clock::default());
         spoil(&mut merge.terms);
         spoil(&mut mint.terms);
         assert_eq!(run.keeper.send(merge).await.unwrap(), Err(fault), "{name}");
@@ -171,7 +171,7 @@ async fn requests_under_another_ring_or_too_late_are_refused_and_change_nothing(
     run.publisher.publish(view);
     let merge = write("k", &written(7, 1, 1));
     assert_eq!(run.keeper.send(merge).await.unwrap(), Err(Fault::NotOwner));
-    let mint = run.mint(put("k", "1", Context::empty())).await;
+    let mint = run.mint(put("k", "1", Clock::default())).await;
     assert_eq!(mint, Err(Fault::NotOwner));
     assert_eq!((engine.counted(), run.state("k")), (before, None));
 }
@@ -190,7 +190,7 @@ async fn a_state_that_cannot_be_read_is_refused_alone() {
 #[actix::test]
 async fn p11_a_damaged_record_takes_nothing_until_it_is_recovered_and_then_a_new_epoch() {
     let (engine, run) = always();
-    let (_, before) = run.put("k", Context::empty()).await;
+    let (_, before) = run.put("k", Clock::default()).await;
     let partition = key("k").hash().partition();
     let record = engine.get(partition, &key("k")).unwrap().unwrap().to_vec();
     let flipped = |at: usize| {
@@ -208,7 +208,7 @@ async fn p11_a_damaged_record_takes_nothing_until_it_is_recovered_and_then_a_new
         engine.inner.commit(vec![change], Sync::Disk).unwrap();
         // What was written lately is not read again: damage shows when the node starts anew.
         let run = fixture::run(engine.clone(), Durability::Always);
-        let mint = run.mint(put("k", "1", Context::empty())).await;
+        let mint = run.mint(put("k", "1", Clock::default())).await;
         assert_eq!(mint, Err(Fault::Damaged), "{n}");
         let merge = run.keeper.send(write("k", &known)).await.unwrap();
         assert_eq!(merge, Err(Fault::Damaged), "{n}");
@@ -220,7 +220,7 @@ async fn p11_a_damaged_record_takes_nothing_until_it_is_recovered_and_then_a_new
         assert_eq!(run.keeper.send(recover).await.unwrap(), Ok(()), "{n}");
         run.records.damage().done(&key("k"), true);
         assert_eq!(run.state("k"), Some(known.clone()), "{n}");
-        let (minted, after) = run.put("k", Context::empty()).await;
+        let (minted, after) = run.put("k", Clock::default()).await;
         assert_ne!(before.actor, after.actor, "{n}");
         assert_eq!(minted.siblings, 2, "{n}");
         let status = run.keeper.send(GetStatus).await.unwrap();
@@ -232,17 +232,17 @@ async fn p11_a_damaged_record_takes_nothing_until_it_is_recovered_and_then_a_new
 async fn a_state_with_unknown_writes_of_this_node_begins_a_new_incarnation() {
     let (engine, run) = always();
     let me = run.identity.incarnation;
-    let (_, own) = run.put("k", Context::empty()).await;
+    let (_, own) = run.put("k", Clock::default()).await;
     let later = written(me.0, own.actor.epoch, own.n + 1);
     assert_eq!(run.keeper.send(write("k", &later)).await.unwrap(), Ok(()));
-    let (_, next) = run.put("k", Context::empty()).await;
+    let (_, next) = run.put("k", Clock::default()).await;
     assert_ne!(next.actor.incarnation, me);
     let status = run.keeper.send(GetStatus).await.unwrap();
     assert_eq!(status.incarnation, next.actor.incarnation.to_string());
     let again = fixture::run(engine, Durability::Always);
     assert_eq!(again.identity.incarnation, next.actor.incarnation);
     let future = written(next.actor.incarnation.0, 1 << 40, 1);
-    let (_, last) = again.put("other", future.context).await;
+    let (_, last) = again.put("other", future.context.into()).await;
     assert_ne!(last.actor.incarnation, next.actor.incarnation);
 }
 
@@ -250,11 +250,11 @@ async fn a_state_with_unknown_writes_of_this_node_begins_a_new_incarnation() {
 async fn status_counts_keys_and_tombstones_across_restarts() {
     let (engine, run) = always();
     for name in ["a", "b", "c"] {
-        run.put(name, Context::empty()).await;
+        run.put(name, Clock::default()).await;
     }
-    let (seen, _) = run.put("b", Context::empty()).await;
+    let (seen, _) = run.put("b", Clock::default()).await;
     let all = decode_state(&seen.state).unwrap();
-    minted(run.mint(delete("b", all.context)).await.unwrap());
+    minted(run.mint(delete("b", Clock::of(&all))).await.unwrap());
     let now = run.keeper.send(GetStatus).await.unwrap();
     assert_eq!((now.keys, now.tombstones, now.operations), (2, 1, 5));
     assert_eq!((now.depth, now.boot, now.durability), (0, 1, "always"));
@@ -287,12 +287,12 @@ async fn a_full_disk_refuses_what_needs_space_and_nothing_else() {
     let (engine, run) = always();
     let known = written(7, 1, 1);
     run.keeper.send(write("k", &known)).await.unwrap().unwrap();
-    run.put("k", Context::empty()).await;
+    run.put("k", Clock::default()).await;
     let held = run.state("k");
     engine.failure.store(1, Ordering::SeqCst);
     let ops = vec![
         StoreOp::Write(write("k", &known)),
-        StoreOp::Mint(put("k", "2", Context::empty())),
+        StoreOp::Mint(put("k", "2", Clock::default())),
         StoreOp::Write(write("k", &known)),
         StoreOp::Write(write("new", &known)),
     ];
@@ -310,7 +310,7 @@ async fn a_full_disk_refuses_what_needs_space_and_nothing_else() {
     assert_eq!(engine.meta("ring").unwrap(), Some("r".into()));
     assert_eq!((run.state("k"), run.state("new")), (held, None));
     engine.failure.store(0, Ordering::SeqCst);
-    let (minted, _) = run.put("k", Context::empty()).await;
+    let (minted, _) = run.put("k", Clock::default()).await;
     assert_eq!(minted.siblings, 3);
 }
 

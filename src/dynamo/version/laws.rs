@@ -7,7 +7,7 @@
 use bytes::Bytes;
 
 use super::{
-    Actor, Body, Context, Mint, Reason, Refused, RequestId, State, WriteKind, decide, sync,
+    Actor, Body, Clock, Mint, Reason, Refused, RequestId, State, WriteKind, decide, sync,
 };
 use crate::dynamo::key::fmix64;
 use crate::dynamo::node_id::Incarnation;
@@ -57,7 +57,7 @@ struct Replica {
 /// What a client has seen: the product's clock, and exactly.
 #[derive(Debug, Clone, Default)]
 struct Token {
-    clock: Context,
+    clock: Clock,
     exact: u64,
 }
 
@@ -93,7 +93,7 @@ impl Record {
 
     fn token(&self) -> Token {
         Token {
-            clock: self.state.context.clone(),
+            clock: Clock::of(&self.state),
             exact: self.exact.known,
         }
     }
@@ -204,7 +204,7 @@ impl World {
         };
         let whole = self.variant == Variant::WholeClock;
         let clock = if whole {
-            record.state.context.clone()
+            Clock::from(record.state.context.clone())
         } else {
             decided.answer
         };

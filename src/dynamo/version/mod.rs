@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 mod algebra;
+mod clock;
 mod context;
 #[cfg(test)]
 mod laws;
@@ -15,6 +16,7 @@ mod sync;
 mod tests;
 mod update;
 
+pub use clock::Clock;
 pub use context::Context;
 pub use state::{Body, Reason, Remembered, RequestId, Sibling, State};
 pub use sync::sync;

@@ -63,6 +63,15 @@ impl Reason {
             Self::Doubtful => 64,
         }
     }
+
+    /// The same for what a write's answer hands on from the clock that came with it.
+    #[must_use]
+    pub(super) const fn most_handed_on(self) -> usize {
+        match self {
+            Self::Keyed | Self::Afar => 1,
+            Self::Doubtful => 4,
+        }
+    }
 }
 
 /// A past write whose request may come again, or may have been tried elsewhere: remembered after
@@ -152,21 +161,37 @@ impl State {
         self.trim_remembered();
     }
 
+    /// Takes over what a client's clock knows of writes that are in the context. What reaches an
+    /// owner by a clock first may reach others so, too.
+    pub(super) fn learn(&mut self, named: &[Remembered]) {
+        let known = |n: &&Remembered| self.remembered.iter().any(|r| r.dot == n.dot);
+        let news = named.iter().filter(|n| !known(n)).map(doubtful);
+        self.remember_all(named.iter().copied().chain(news).collect());
+    }
+
     /// Remembers a write for another node. What has to make room for it while its coordinator has
     /// not heard of it becomes doubtful.
     pub fn remember_afar(&mut self, id: u128, is_unheard: impl Fn(u128) -> bool) {
         self.note(id, Reason::Afar);
-        let mut doubtful = Vec::new();
+        let mut unheard = Vec::new();
         self.crowd_out(|r| {
             if r.reason == Reason::Afar && is_unheard(r.request.id) {
-                doubtful.push(Remembered {
-                    reason: Reason::Doubtful,
-                    ..*r
-                });
+                unheard.push(doubtful(r));
             }
         });
-        if !doubtful.is_empty() {
-            self.remembered.extend(doubtful);
+        self.remember_all(unheard);
+    }
+
+    /// What was written for another node becomes doubtful if that should have heard of it by now.
+    pub fn doubt(&mut self, is_overdue: impl Fn(u128) -> bool) {
+        let afar = self.remembered.iter().filter(|r| r.reason == Reason::Afar);
+        let overdue = afar.filter(|r| is_overdue(r.request.id)).map(doubtful);
+        self.remember_all(overdue.collect());
+    }
+
+    fn remember_all(&mut self, more: Vec<Remembered>) {
+        if !more.is_empty() {
+            self.remembered.extend(more);
             self.trim_remembered();
         }
     }
@@ -190,26 +215,42 @@ impl State {
     }
 
     /// The same, and tells what has to go.
-    fn crowd_out(&mut self, mut gone: impl FnMut(&Remembered)) {
-        self.remembered.sort_unstable();
-        self.remembered.dedup();
-        let (mut actor, mut left) = (None, Reason::ALL.map(|reason| (reason, 0)));
-        self.remembered.reverse();
-        self.remembered.retain(|r| {
-            if actor != Some(r.dot.actor) {
-                actor = Some(r.dot.actor);
-                left = Reason::ALL.map(|reason| (reason, reason.most()));
-            }
-            let room = left
-                .iter_mut()
-                .find(|(reason, room)| *reason == r.reason && *room > 0);
-            let Some((_, room)) = room else {
-                gone(r);
-                return false;
-            };
-            *room -= 1;
-            true
-        });
-        self.remembered.reverse();
+    fn crowd_out(&mut self, gone: impl FnMut(&Remembered)) {
+        trim(&mut self.remembered, Reason::most, gone);
     }
+}
+
+fn doubtful(remembered: &Remembered) -> Remembered {
+    Remembered {
+        reason: Reason::Doubtful,
+        ..*remembered
+    }
+}
+
+/// Sorts, and keeps of each actor the last so many for each reason.
+pub(super) fn trim(
+    remembered: &mut Vec<Remembered>,
+    most: fn(Reason) -> usize,
+    mut gone: impl FnMut(&Remembered),
+) {
+    remembered.sort_unstable();
+    remembered.dedup();
+    let (mut actor, mut left) = (None, Reason::ALL.map(|reason| (reason, 0)));
+    remembered.reverse();
+    remembered.retain(|r| {
+        if actor != Some(r.dot.actor) {
+            actor = Some(r.dot.actor);
+            left = Reason::ALL.map(|reason| (reason, most(reason)));
+        }
+        let room = left
+            .iter_mut()
+            .find(|(reason, room)| *reason == r.reason && *room > 0);
+        let Some((_, room)) = room else {
+            gone(r);
+            return false;
+        };
+        *room -= 1;
+        true
+    });
+    remembered.reverse();
 }

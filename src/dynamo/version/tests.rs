@@ -1,11 +1,12 @@
 //! What a replica decides about one write, case by case.
 
 mod attempts;
+mod clocks;
 
 use bytes::Bytes;
 
 use super::{
-    Actor, Body, Context, Decided, Dot, Mint, Reason, Refused, RequestId, State, WriteKind, decide,
+    Actor, Body, Clock, Context, Decided, Dot, Mint, Reason, Refused, RequestId, State, WriteKind, decide,
     is_amnesia, sync,
 };
 use crate::dynamo::node_id::Incarnation;
@@ -30,7 +31,7 @@ fn node(name: u64) -> Node {
     }
 }
 
-fn put(value: &str, seen: &Context) -> Mint {
+fn put(value: &str, seen: &Clock) -> Mint {
     Mint {
         kind: WriteKind::Put,
         seen: seen.clone(),
@@ -44,7 +45,7 @@ fn put(value: &str, seen: &Context) -> Mint {
     }
 }
 
-fn delete(name: &str, seen: &Context) -> Mint {
+fn delete(name: &str, seen: &Clock) -> Mint {
     Mint {
         kind: WriteKind::Delete,
         body: Body::Tombstone,
@@ -57,7 +58,7 @@ fn create(value: &str, read: &State) -> Mint {
     Mint {
         kind: WriteKind::Create,
         merged: Some(read.clone()),
-        ..put(value, &read.context)
+        ..put(value, &Clock::of(read))
     }
 }
 
@@ -78,17 +79,21 @@ fn doubtful(mint: Mint) -> Mint {
 
 impl Node {
     fn write(&mut self, mint: &Mint) -> Result<Decided, Refused> {
+        self.write_beside(mint, MAX_SIBLINGS)
+    }
+
+    fn write_beside(&mut self, mint: &Mint, most: usize) -> Result<Decided, Refused> {
         let open = || {
             self.epochs += 1;
             actor(self.name, self.epochs)
         };
-        let decided = decide(&self.state, self.minted, mint, MAX_SIBLINGS, open)?;
+        let decided = decide(&self.state, self.minted, mint, most, open)?;
         self.state = decided.state.clone();
         self.minted = decided.minted;
         Ok(decided)
     }
 
-    fn put(&mut self, value: &str, seen: &Context) -> Context {
+    fn put(&mut self, value: &str, seen: &Clock) -> Clock {
         self.write(&put(value, seen)).unwrap().answer
     }
 
@@ -114,7 +119,7 @@ fn knows(actor: Actor, n: u64) -> Context {
     Context::from_parts(vec![(actor, n)], Vec::new())
 }
 
-const NOTHING: fn() -> Context = Context::empty;
+const NOTHING: fn() -> Clock = Clock::default;
 
 /// Seed defect 4: two PUTs with one context through one node got the same clock.
 #[test]
@@ -125,7 +130,7 @@ fn seed_defect_04_two_puts_with_one_clock_through_one_node_both_survive() {
     let right = a.write(&put("right", &seen)).unwrap();
     assert_ne!(left.dot, right.dot);
     assert_eq!(a.values(), ["left", "right"]);
-    assert!(!left.answer.covers(right.dot) && !right.answer.covers(left.dot));
+    assert!(!left.answer.seen.covers(right.dot) && !right.answer.seen.covers(left.dot));
 }
 
 /// Seed defect 5: merging the clocks of disjoint nodes gave NaN, and the next write wiped all.
@@ -137,8 +142,8 @@ fn seed_defect_05_disjoint_clocks_merge_without_loss() {
     a.receive(&b);
     assert_eq!(a.values(), ["a", "b"]);
     let mut both = seen_a.clone();
-    both.join(&seen_b);
-    assert_eq!(both, a.state.context);
+    both.seen.join(&seen_b.seen);
+    assert_eq!(both.seen, a.state.context);
     let mut c = a.clone();
     c.put("c", &seen_a);
     assert_eq!(c.values(), ["c", "b"]);
@@ -170,6 +175,7 @@ fn seed_defect_08_a_clock_from_the_future_swallows_no_write() {
         &a.state.context,
         &forged
     ));
+    let forged = Clock::from(forged);
     let next = a.write(&put("2", &forged)).unwrap();
     assert_ne!(Some(next.dot.actor), minted, "it would be covered already");
     a.put("3", &next.answer);
@@ -251,9 +257,9 @@ fn one_sibling_too_many_is_refused_and_a_merge_or_a_delete_is_not() {
     assert_eq!(refused, Err(Refused::TooManySiblings(before.clone())));
     assert_eq!(a.state, before);
     a.clone()
-        .write(&delete("gone", &knows(a.minted.unwrap(), 1)))
+        .write(&delete("gone", &knows(a.minted.unwrap(), 1).into()))
         .unwrap();
-    a.put("merged", &before.context);
+    a.put("merged", &Clock::of(&before));
     assert_eq!(a.values(), ["merged"]);
 }
 
@@ -266,7 +272,7 @@ fn above_the_limit_a_write_that_replaces_one_passes() {
         b.put(&format!("b{value}"), &NOTHING());
     }
     a.receive(&b);
-    a.put("instead", &knows(a.minted.unwrap(), 1));
+    a.put("instead", &knows(a.minted.unwrap(), 1).into());
     assert_eq!(a.values().len(), 6);
 }
 
@@ -296,11 +302,11 @@ fn a_request_again_does_not_cover_what_was_written_since() {
     let since = a.write(&put("since", &NOTHING())).unwrap();
     let retried = Mint {
         merged: Some(a.state.clone()),
-        seen: a.state.context.clone(),
+        seen: Clock::of(&a.state),
         ..request
     };
     let again = a.write(&retried).unwrap();
-    assert!(!again.answer.covers(since.dot));
+    assert!(!again.answer.seen.covers(since.dot));
     a.put("next", &again.answer);
     assert_eq!(a.values(), ["since", "next"]);
 }
@@ -339,7 +345,7 @@ fn two_attempts_minted_by_two_nodes_are_shown_once_and_covered_together() {
     a.receive(&b);
     assert_eq!((a.state.siblings.len(), a.values()), (2, vec!["value"]));
     let again = a.clone().write(&request).unwrap();
-    assert!(again.answer.covers(one.dot) && again.answer.covers(two.dot));
+    assert!(again.answer.seen.covers(one.dot) && again.answer.seen.covers(two.dot));
     for value in ["x", "y"] {
         a.put(value, &NOTHING());
     }
@@ -349,7 +355,7 @@ fn two_attempts_minted_by_two_nodes_are_shown_once_and_covered_together() {
         "they count once against the limit"
     );
     let after = a.write(&put("next", &one.answer)).unwrap();
-    assert!(after.answer.covers(two.dot));
+    assert!(after.answer.seen.covers(two.dot));
     assert_eq!(a.values(), ["x", "y", "next"]);
 }
 
@@ -359,7 +365,7 @@ fn a_node_knows_when_it_has_forgotten_its_own_writes() {
     let mine = actor(1, 3);
     let single = |n| Context::from_parts(Vec::new(), vec![Dot { actor: mine, n }]);
     let rows = [
-        ("nothing", NOTHING(), false),
+        ("nothing", Context::empty(), false),
         ("as much as I know", knows(mine, 5), false),
         ("less than I know", knows(mine, 4), false),
         ("more of my actor", knows(mine, 6), true),
@@ -381,7 +387,7 @@ fn a_node_knows_when_it_has_forgotten_its_own_writes() {
         );
     }
     assert!(
-        !is_amnesia(me, 4, None, &NOTHING(), &knows(mine, 9)),
+        !is_amnesia(me, 4, None, &Context::empty(), &knows(mine, 9)),
         "a forgotten record"
     );
 }

@@ -1,6 +1,8 @@
 //! What one replica, the minter, does with a client's write to one key.
 
-use super::{Actor, Body, Context, Dot, Reason, Remembered, RequestId, Sibling, State, sync};
+use super::{
+    Actor, Body, Clock, Context, Dot, Reason, Remembered, RequestId, Sibling, State, sync,
+};
 use crate::dynamo::node_id::Incarnation;
 use crate::mutant::Mutant;
 
@@ -21,7 +23,7 @@ pub struct Mint {
     /// Which rule it follows.
     pub kind: WriteKind,
     /// Every write its client has seen: the clock it sent, or what a quorum read just saw.
-    pub seen: Context,
+    pub seen: Clock,
     /// The new value; [`Body::Tombstone`] for a delete.
     pub body: Body,
     /// The request that asks for it.
@@ -41,7 +43,7 @@ pub struct Decided {
     /// The minter's actor for this record from now on; local, never sent.
     pub minted: Option<Actor>,
     /// The clock of the answer: what the client had seen, and this write.
-    pub answer: Context,
+    pub answer: Clock,
     /// The write's dot.
     pub dot: Dot,
 }
@@ -83,12 +85,13 @@ pub fn decide(
     let live_before = state.live().len();
     match mint.kind {
         WriteKind::Create if live_before > 0 => return Err(Refused::AlreadyExists(state)),
-        WriteKind::Delete if live_before == 0 && state.context.covers_all(&mint.seen) => {
+        WriteKind::Delete if live_before == 0 && state.context.covers_all(&mint.seen.seen) => {
             return Err(Refused::NothingToDelete(state));
         }
         WriteKind::Create | WriteKind::Put | WriteKind::Delete => {}
     }
-    let seen = with_other_attempts(&state, &mint.seen);
+    let mut answer = with_other_attempts(&state, &mint.seen);
+    let seen = &answer.seen;
     // A tombstone says no more than its dot, which the context keeps; the new sibling stands in
     // for it, so that tombstones never pile up.
     let survives = |s: &Sibling| matches!(s.body, Body::Value(_)) && !seen.covers(s.dot);
@@ -112,13 +115,15 @@ pub fn decide(
         request: mint.request,
     });
     state.siblings.sort_unstable_by_key(|s| s.dot);
-    state.context.join(&seen);
+    state.context.join(seen);
     state.context.add(dot);
+    state.learn(&answer.remembered);
     if let Some(reason) = mint.remember {
         state.remember(mint.request.id, reason);
     }
-    let mut answer = seen;
-    answer.add(dot);
+    answer.seen.add(dot);
+    answer.name(own_in_doubt(mint, dot).as_slice());
+    answer.forget_all_but_the_last();
     Ok(Decided {
         state,
         minted: Some(actor),
@@ -163,11 +168,15 @@ fn replay(
     let (own, others): (Vec<&Sibling>, Vec<&Sibling>) =
         (state.siblings.iter()).partition(|s| s.request.id == mint.request.id);
     let newer: Vec<Dot> = others.iter().map(|s| s.dot).collect();
-    let mut answer = mint.seen.before(&newer);
-    for sibling in own {
-        answer.add(sibling.dot);
+    let mut answer = Clock::from(mint.seen.seen.before(&newer));
+    for dot in own.iter().map(|s| s.dot).chain([earlier.dot]) {
+        answer.seen.add(dot);
+        answer.name(own_in_doubt(mint, dot).as_slice());
     }
-    answer.add(earlier.dot);
+    let carried = mint.seen.remembered.iter();
+    let carried: Vec<&Remembered> = carried.filter(|r| answer.seen.covers(r.dot)).collect();
+    answer.name(carried);
+    answer.forget_all_but_the_last();
     Ok(Decided {
         state,
         minted,
@@ -176,19 +185,40 @@ fn replay(
     })
 }
 
+/// What the clock of the answer says of the write itself, if there may be another attempt of it.
+fn own_in_doubt(mint: &Mint, dot: Dot) -> Option<Remembered> {
+    mint.remember.map(|reason| Remembered {
+        dot,
+        reason,
+        request: mint.request,
+    })
+}
+
+/// A sibling of which there is another attempt.
+fn in_doubt(sibling: &Sibling) -> Remembered {
+    Remembered {
+        dot: sibling.dot,
+        reason: Reason::Doubtful,
+        request: sibling.request,
+    }
+}
+
 /// Two attempts of one request may have been minted by two nodes. A reader is shown one value, so
 /// who has seen one of them has seen the other. What came to light too late for that is shown to
 /// nobody: the next write takes it along, before what gives it away is forgotten.
-fn with_other_attempts(state: &State, seen: &Context) -> Context {
-    let mut out = seen.clone();
-    for sibling in state.siblings.iter().filter(|s| seen.covers(s.dot)) {
+fn with_other_attempts(state: &State, clock: &Clock) -> Clock {
+    let mut out = clock.clone();
+    let is_seen = |s: &&Sibling| clock.seen.covers(s.dot) || clock.knows(s.request);
+    for sibling in state.siblings.iter().filter(is_seen) {
         let twins = state
             .siblings
             .iter()
             .filter(|s| s.request == sibling.request);
-        twins.for_each(|s| out.add(s.dot));
+        twins.for_each(|s| out.seen.add(s.dot));
     }
-    let belated = state.siblings.iter().filter(|s| state.is_belated(s));
-    belated.for_each(|s| out.add(s.dot));
+    for sibling in state.siblings.iter().filter(|s| state.is_belated(s)) {
+        out.seen.add(sibling.dot);
+        out.name([&in_doubt(sibling)]);
+    }
     out
 }

@@ -16,7 +16,7 @@ use crate::actors::fake::{Stage, key, quiet};
 use crate::actors::request::Applied;
 use crate::dynamo::quorum::Shortfall;
 use crate::dynamo::ring::ClusterId;
-use crate::dynamo::version::State;
+use crate::dynamo::version::{Clock, State};
 
 fn api(stage: &Stage) -> ClientApi {
     let limits = Limits::default();
@@ -63,7 +63,7 @@ async fn every_failure_has_one_name_for_clients_and_logs() {
     let short = Shortfall { needed: 2, got: 1 };
     let all = [
         Failure::AlreadyExists(state.clone(), acks),
-        Failure::NotFound(state.context.clone(), acks),
+        Failure::NotFound(Clock::of(&state), acks),
         Failure::TooManySiblings(state, acks),
         Failure::RequestReused,
         Failure::QuorumNotMet(short, Applied::No),

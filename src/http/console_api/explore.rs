@@ -12,7 +12,7 @@ use crate::actors::holders::{Holding, Role};
 use crate::actors::request::{Options, Read};
 use crate::dynamo::key::{Key, KeyError};
 use crate::dynamo::quorum::Fault;
-use crate::dynamo::version::{Body, Sibling};
+use crate::dynamo::version::{Body, Clock, Sibling};
 use crate::http::admin_api::{AdminApi, dot, line};
 use crate::http::api_error::{ApiError, Name};
 use crate::http::client_api::ClientApi;
@@ -78,7 +78,7 @@ async fn read(records: &ClientApi, key: &Key, trace: TraceId) -> Result<Value, A
                 "outcome": if siblings.is_empty() { "not_found" } else { "done" },
                 "took_us": took,
                 "acks": acks_text(answer.acks),
-                "clock": clocks.encode(key, &answer.state.context),
+                "clock": clocks.encode(key, &Clock::of(&answer.state)),
                 "siblings": siblings,
             })
         }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::dynamo::version::Dot;
+use crate::dynamo::version::{Context, Dot, Reason, Remembered, RequestId};
 
 const CLUSTER: ClusterId = ClusterId(0xc1);
 
@@ -30,10 +30,30 @@ fn dot(incarnation: u64, epoch: u64, n: u64) -> Dot {
     }
 }
 
-fn seen() -> Context {
+fn seen() -> Clock {
     let vector = vec![(actor(0xaa, 3), 7), (actor(0xbb, 1), 1 << 59)];
     let cloud = vec![dot(0xaa, 3, 9), dot(0xaa, 3, 11), dot(0xcc, 2, 4)];
-    Context::from_parts(vector, cloud)
+    Context::from_parts(vector, cloud).into()
+}
+
+/// Names two requests, too.
+fn seen_in_doubt() -> Clock {
+    let named = |dot, reason, id| Remembered {
+        dot,
+        reason,
+        request: RequestId {
+            id,
+            fingerprint: 0xf,
+        },
+    };
+    let remembered = vec![
+        named(dot(0xaa, 3, 11), Reason::Keyed, u128::MAX),
+        named(dot(0xcc, 2, 4), Reason::Doubtful, 0x1d),
+    ];
+    Clock {
+        remembered,
+        ..seen()
+    }
 }
 
 #[test]
@@ -46,7 +66,18 @@ fn the_token_of_a_known_clock_is_frozen() {
          \"cloud\":{\"00000000000000aa.3\":[9,11],\"00000000000000cc.2\":[4]},\
          \"key\":\"8417f1c59273e9d5\",\"cluster\":\"00000000000000c1\",\"mac\":\"23c9c64a1f0db378cd9a946fe8202c83\"}"
     );
-    let empty = codec().encode(&key("luke"), &Context::empty());
+    let token = codec().encode(&key("luke"), &seen_in_doubt());
+    let text = String::from_utf8(STANDARD.decode(&token).unwrap()).unwrap();
+    assert_eq!(
+        text,
+        "{\"v\":1,\"vector\":{\"00000000000000aa.3\":7,\"00000000000000bb.1\":576460752303423488},\
+         \"cloud\":{\"00000000000000aa.3\":[9,11],\"00000000000000cc.2\":[4]},\
+         \"requests\":[\
+         [\"00000000000000aa.3\",11,\"keyed\",\"ffffffffffffffffffffffffffffffff000000000000000f\"],\
+         [\"00000000000000cc.2\",4,\"doubtful\",\"0000000000000000000000000000001d000000000000000f\"]],\
+         \"key\":\"8417f1c59273e9d5\",\"cluster\":\"00000000000000c1\",\"mac\":\"fe18239ba6cd234a4ce5122ed1b95620\"}"
+    );
+    let empty = codec().encode(&key("luke"), &Clock::default());
     let frozen = concat!(
         "eyJ2IjoxLCJ2ZWN0b3IiOnt9LCJjbG91ZCI6e30sImtleSI6Ijg0MTdmMWM1OTI3M2U5ZDUiLCJj",
         "bHVzdGVyIjoiMDAwMDAwMDAwMDAwMDBjMSIsIm1hYyI6IjcxZGE3NDM4MWQyNzVkODBjN2FjOGI3",
@@ -57,8 +88,8 @@ fn the_token_of_a_known_clock_is_frozen() {
 
 #[test]
 fn a_token_is_what_it_says_to_who_has_no_secret() {
-    let claims = describe(&codec().encode(&key("luke"), &seen())).unwrap();
-    assert_eq!(context_of(&claims), seen());
+    let claims = describe(&codec().encode(&key("luke"), &seen_in_doubt())).unwrap();
+    assert_eq!(clock_of(&claims), seen_in_doubt());
     assert_eq!(claims.key.0, key("luke").hash().as_u64());
     assert_eq!(claims.cluster, Hex64(0xc1));
 }
@@ -66,7 +97,7 @@ fn a_token_is_what_it_says_to_who_has_no_secret() {
 /// Seed defect 8: a clock `{node: 2^53}` made by hand pinned a key for ever.
 #[test]
 fn seed_defect_08_a_forged_clock_is_refused() {
-    let genuine = codec().encode(&key("luke"), &Context::empty());
+    let genuine = codec().encode(&key("luke"), &Clock::default());
     let text = String::from_utf8(STANDARD.decode(genuine).unwrap()).unwrap();
     let pinned = text.replace(
         "\"vector\":{",
@@ -158,25 +189,55 @@ fn only_the_text_that_was_handed_out_is_a_clock() {
     assert_eq!(codec().decode(&key("luke"), &token), Ok(seen()));
 }
 
-fn context_of(claims: &ClockClaims) -> Context {
+fn clock_of(claims: &ClockClaims) -> Clock {
+    let requests = claims.requests.iter().map(|(name, n, reason, request)| {
+        let (id, fingerprint) = request.split_at(32);
+        let mut reasons = Reason::ALL.into_iter();
+        Remembered {
+            dot: Dot {
+                actor: name.0,
+                n: *n,
+            },
+            reason: reasons.find(|r| text::reason_name(*r) == reason).unwrap(),
+            request: RequestId {
+                id: u128::from_str_radix(id, 16).unwrap(),
+                fingerprint: u64::from_str_radix(fingerprint, 16).unwrap(),
+            },
+        }
+    });
     let vector = claims.vector.iter().map(|(name, n)| (name.0, *n));
     let cloud = claims
         .cloud
         .iter()
         .flat_map(|(name, numbers)| numbers.iter().map(|&n| Dot { actor: name.0, n }));
-    Context::from_parts(vector.collect(), cloud.collect())
+    Clock {
+        seen: Context::from_parts(vector.collect(), cloud.collect()),
+        remembered: requests.collect(),
+    }
 }
 
-fn contexts() -> impl Strategy<Value = Context> {
+fn clocks() -> impl Strategy<Value = Clock> {
     let entry = (any::<u64>(), any::<u64>(), any::<u64>());
     let lists = (
         prop::collection::vec(entry, 0..6),
         prop::collection::vec(entry, 0..6),
+        prop::collection::vec((entry, 0..3_usize, any::<(u128, u64)>()), 0..6),
     );
-    lists.prop_map(|(vector, cloud)| {
+    lists.prop_map(|(vector, cloud, named)| {
+        let named = named.into_iter().map(|((i, e, n), reason, request)| Remembered {
+            dot: dot(i, e, n),
+            reason: Reason::ALL[reason],
+            request: RequestId {
+                id: request.0,
+                fingerprint: request.1,
+            },
+        });
         let vector = vector.into_iter().map(|(i, e, n)| (actor(i, e), n >> 1));
         let cloud = cloud.into_iter().map(|(i, e, n)| dot(i, e, n >> 1));
-        Context::from_parts(vector.collect(), cloud.collect())
+        Clock {
+            seen: Context::from_parts(vector.collect(), cloud.collect()),
+            remembered: named.collect(),
+        }
     })
 }
 
@@ -186,15 +247,15 @@ fn keys() -> impl Strategy<Value = Key> {
 
 proptest! {
     #[test]
-    fn every_clock_comes_back_as_it_went(key in keys(), seen in contexts()) {
+    fn every_clock_comes_back_as_it_went(key in keys(), seen in clocks()) {
         let token = codec().encode(&key, &seen);
         prop_assert_eq!(codec().decode(&key, &token), Ok(seen.clone()));
-        prop_assert_eq!(context_of(&describe(&token).unwrap()), seen);
+        prop_assert_eq!(clock_of(&describe(&token).unwrap()), seen);
     }
 
     #[test]
     fn claims_are_read_as_they_were_written_and_no_other_text_is(
-        seen in contexts(),
+        seen in clocks(),
         (key, cluster) in any::<(u64, u64)>(),
         at in any::<prop::sample::Index>(),
     ) {
@@ -203,11 +264,11 @@ proptest! {
         let cut = text.get(..at.index(text.len())).unwrap();
         prop_assert_eq!(read_claims(cut), None);
         prop_assert_eq!(read_claims(&[&text[..], b" "].concat()), None);
-        prop_assert_eq!(read_claims(&text), Some(text::Genuine { seen, key, cluster }));
+        prop_assert_eq!(read_claims(&text), Some(text::Genuine { clock: seen, key, cluster }));
     }
 
     #[test]
-    fn no_altered_clock_is_taken(key in keys(), seen in contexts(), at in any::<prop::sample::Index>(), bit in 0..7_u8) {
+    fn no_altered_clock_is_taken(key in keys(), seen in clocks(), at in any::<prop::sample::Index>(), bit in 0..7_u8) {
         let token = codec().encode(&key, &seen);
         let mut bytes = token.clone().into_bytes();
         let at = at.index(bytes.len());

@@ -4,18 +4,21 @@
 
 use super::VERSION;
 use crate::dynamo::node_id::Incarnation;
-use crate::dynamo::version::{Actor, Context, Dot};
+use crate::dynamo::version::{Actor, Clock, Context, Dot, Reason, Remembered, RequestId};
+
+const REQUESTS_OPEN: &[u8] = b",\"requests\":[";
 
 /// What a genuine token says.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Genuine {
-    pub(super) seen: Context,
+    pub(super) clock: Clock,
     pub(super) key: u64,
     pub(super) cluster: u64,
 }
 
 /// Appends everything up to the MAC.
-pub(super) fn write_claims(out: &mut Vec<u8>, seen: &Context, key: u64, cluster: u64) {
+pub(super) fn write_claims(out: &mut Vec<u8>, clock: &Clock, key: u64, cluster: u64) {
+    let seen = &clock.seen;
     out.extend_from_slice(b"{\"v\":");
     decimal(out, VERSION.into());
     out.extend_from_slice(b",\"vector\":{");
@@ -37,7 +40,15 @@ pub(super) fn write_claims(out: &mut Vec<u8>, seen: &Context, key: u64, cluster:
         }
         out.push(b']');
     }
-    out.extend_from_slice(b"},\"key\":\"");
+    out.push(b'}');
+    for (i, named) in clock.remembered.iter().enumerate() {
+        out.extend_from_slice(if i == 0 { REQUESTS_OPEN } else { b"," });
+        request(out, named);
+    }
+    if !clock.remembered.is_empty() {
+        out.push(b']');
+    }
+    out.extend_from_slice(b",\"key\":\"");
     hex(out, key);
     out.extend_from_slice(b"\",\"cluster\":\"");
     hex(out, cluster);
@@ -64,13 +75,24 @@ pub(super) fn read_claims(text: &[u8]) -> Option<Genuine> {
             cloud.push(Dot { actor, n });
         }
     }
+    let mut remembered = Vec::new();
+    if rest.skip(REQUESTS_OPEN).is_some() {
+        while rest.another(b']')? {
+            remembered.push(rest.request()?);
+        }
+    }
     rest.skip(b",\"key\":\"")?;
     let key = rest.hex()?;
     rest.skip(b"\",\"cluster\":\"")?;
     let cluster = rest.hex()?;
     rest.skip(b"\"")?;
     let seen = Context::from_parts(vector, cloud);
-    (rest.0.is_empty()).then_some(Genuine { seen, key, cluster })
+    let clock = Clock { seen, remembered };
+    (rest.0.is_empty()).then_some(Genuine {
+        clock,
+        key,
+        cluster,
+    })
 }
 
 fn comma_before(out: &mut Vec<u8>, i: usize) {
@@ -81,11 +103,40 @@ fn comma_before(out: &mut Vec<u8>, i: usize) {
 
 /// `"<incarnation>.<epoch>":`
 fn name(out: &mut Vec<u8>, actor: Actor) {
+    quoted(out, actor);
+    out.push(b':');
+}
+
+fn quoted(out: &mut Vec<u8>, actor: Actor) {
     out.push(b'"');
     hex(out, actor.incarnation.0);
     out.push(b'.');
     decimal(out, actor.epoch);
-    out.extend_from_slice(b"\":");
+    out.push(b'"');
+}
+
+/// `["<incarnation>.<epoch>",<n>,"<reason>","<id, 32 hex digits><fingerprint, 16>"]`
+fn request(out: &mut Vec<u8>, named: &Remembered) {
+    out.push(b'[');
+    quoted(out, named.dot.actor);
+    out.push(b',');
+    decimal(out, named.dot.n);
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(reason_name(named.reason).as_bytes());
+    out.extend_from_slice(b"\",\"");
+    for byte in named.request.id.to_be_bytes() {
+        out.extend_from_slice(&hex_digits(byte));
+    }
+    hex(out, named.request.fingerprint);
+    out.extend_from_slice(b"\"]");
+}
+
+pub(super) fn reason_name(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Keyed => "keyed",
+        Reason::Afar => "afar",
+        Reason::Doubtful => "doubtful",
+    }
 }
 
 /// 16 lower-case digits.
@@ -136,12 +187,40 @@ impl Rest<'_> {
     }
 
     fn name(&mut self) -> Option<Actor> {
+        let actor = self.quoted()?;
+        self.skip(b":")?;
+        Some(actor)
+    }
+
+    fn quoted(&mut self) -> Option<Actor> {
         self.skip(b"\"")?;
         let incarnation = Incarnation(self.hex()?);
         self.skip(b".")?;
         let epoch = self.decimal()?;
-        self.skip(b"\":")?;
+        self.skip(b"\"")?;
         Some(Actor { incarnation, epoch })
+    }
+
+    fn request(&mut self) -> Option<Remembered> {
+        self.skip(b"[")?;
+        let actor = self.quoted()?;
+        self.skip(b",")?;
+        let n = self.decimal()?;
+        self.skip(b",\"")?;
+        let mut reasons = Reason::ALL.into_iter();
+        let reason = reasons.find(|r| self.skip(reason_name(*r).as_bytes()).is_some())?;
+        self.skip(b"\",\"")?;
+        let (high, low) = (self.hex()?, self.hex()?);
+        let fingerprint = self.hex()?;
+        self.skip(b"\"]")?;
+        Some(Remembered {
+            dot: Dot { actor, n },
+            reason,
+            request: RequestId {
+                id: u128::from(high) << 64 | u128::from(low),
+                fingerprint,
+            },
+        })
     }
 
     fn hex(&mut self) -> Option<u64> {

@@ -4,7 +4,7 @@ use proptest::prelude::{any, proptest};
 
 use super::*;
 use crate::dynamo::node_id::Incarnation;
-use crate::dynamo::version::{Actor, Dot};
+use crate::dynamo::version::{Actor, Context, Dot, Remembered};
 
 fn context() -> Context {
     let actor = Actor {
@@ -12,6 +12,20 @@ fn context() -> Context {
         epoch: 3,
     };
     Context::from_parts(vec![(actor, 2)], vec![Dot { actor, n: 9 }])
+}
+
+/// That names the request of its single write.
+fn clock() -> Clock {
+    let seen = context();
+    let remembered = seen.cloud().iter().map(|dot| Remembered {
+        dot: *dot,
+        reason: Reason::Doubtful,
+        request: mint(WriteKind::Put, Body::Tombstone, None).request,
+    });
+    Clock {
+        remembered: remembered.collect(),
+        seen,
+    }
 }
 
 fn op(action: Action, set: OwnerSet) -> Op {
@@ -32,7 +46,7 @@ fn mint(kind: WriteKind, body: Body, merged: Option<State>) -> Mint {
     };
     Mint {
         kind,
-        seen: context(),
+        seen: context().into(),
         body,
         request,
         remember: merged.is_some().then_some(Reason::Keyed),
@@ -64,7 +78,10 @@ fn batches_arrive_as_they_were_sent() {
             OwnerSet::Current,
         ),
         op(
-            Action::Mint(mint(WriteKind::Delete, Body::Tombstone, None)),
+            Action::Mint(Mint {
+                seen: clock(),
+                ..mint(WriteKind::Delete, Body::Tombstone, None)
+            }),
             OwnerSet::Current,
         ),
     ];
@@ -85,7 +102,8 @@ fn replies_arrive_as_they_were_sent() {
         Ok(Done::Read(None)),
         Ok(Done::Read(Some(state.clone()))),
         Ok(Done::Written),
-        Ok(Done::Minted(state.clone(), context(), 2)),
+        Ok(Done::Minted(state.clone(), context().into(), 2)),
+        Ok(Done::Minted(state.clone(), clock(), 2)),
         Ok(Done::AlreadyExists(state.clone())),
         Ok(Done::NothingToDelete(state.clone())),
         Ok(Done::TooManySiblings(state)),

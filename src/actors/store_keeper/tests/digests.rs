@@ -39,10 +39,10 @@ async fn digests_follow_writes_before_during_and_after_their_build() {
     for round in 0..6_u64 {
         for n in 0..40 {
             let name = format!("key{n}");
-            let seen = run.state(&name).map_or_else(Context::empty, |s| s.context);
+            let seen = run.state(&name).map_or_else(Clock::default, |s| Clock::of(&s));
             match (n + round) % 4 {
                 0 => drop(run.put(&name, seen).await),
-                1 => drop(run.put(&name, Context::empty()).await),
+                1 => drop(run.put(&name, Clock::default()).await),
                 2 => drop(run.mint(delete(&name, seen)).await.unwrap()),
                 _ => {
                     let state = written(round + 50, n, 1);
@@ -69,10 +69,10 @@ async fn digests_follow_writes_before_during_and_after_their_build() {
 #[actix::test]
 async fn a_commit_that_was_refused_changes_no_digest() {
     let (engine, run) = always();
-    run.put("k", Context::empty()).await;
+    run.put("k", Clock::default()).await;
     let before = built(&run).await;
     engine.failure.store(1, Ordering::SeqCst);
-    let refused = run.mint(put("k", "2", Context::empty())).await;
+    let refused = run.mint(put("k", "2", Clock::default())).await;
     assert_eq!(refused, Err(Fault::StorageFull));
     assert_eq!(built(&run).await, before);
 }
@@ -81,7 +81,7 @@ async fn a_commit_that_was_refused_changes_no_digest() {
 #[actix::test]
 async fn p11_a_damaged_record_leaves_the_digests() {
     let (engine, run) = always();
-    run.put("k", Context::empty()).await;
+    run.put("k", Clock::default()).await;
     let (sound, partition) = (built(&run).await, key("k").hash().partition());
     let garbage = Change::Put(partition, key("k"), "garbage".into());
     engine.inner.commit(vec![garbage], Sync::Disk).unwrap();
@@ -104,7 +104,7 @@ async fn p7_a_delete_is_forgotten_only_in_exactly_the_state_that_was_agreed_on()
     let (_engine, run) = always();
     let mut left = Vec::new();
     for name in ["same", "newer", "live"] {
-        let (minted, _) = run.put(name, Context::empty()).await;
+        let (minted, _) = run.put(name, Clock::default()).await;
         if name != "live" {
             let deleted = minted_of(run.mint(delete(name, minted.answer)).await);
             left.push((key(name), deleted));
@@ -114,7 +114,7 @@ async fn p7_a_delete_is_forgotten_only_in_exactly_the_state_that_was_agreed_on()
     left.push((key("live"), alive));
     left.push((key("absent"), encode_state(&written(7, 1, 1))));
     let seen = run.state("newer").unwrap().context;
-    let (again, _) = run.put("newer", seen).await;
+    let (again, _) = run.put("newer", seen.into()).await;
     run.mint(delete("newer", again.answer)).await.unwrap();
     built(&run).await;
     assert_eq!(run.keeper.send(Reap(left)).await.unwrap(), Ok(2));
@@ -127,7 +127,7 @@ async fn p7_a_delete_is_forgotten_only_in_exactly_the_state_that_was_agreed_on()
     assert_eq!(built(&run).await, from_scratch(&run));
     let values = run.keeper.send(GetValues).await.unwrap();
     assert_eq!(values.into_iter().flatten().sum::<u64>(), 1);
-    let (_, dot) = run.put("same", Context::empty()).await;
+    let (_, dot) = run.put("same", Clock::default()).await;
     assert_eq!(dot.n, 1, "a forgotten record begins a new epoch");
 }
 

@@ -16,7 +16,7 @@ use crate::actors::store_keeper::{
     COMMIT_OPERATIONS, Drain, GetStatus, SaveMeta, StoreKeeper, StoreOp,
 };
 use crate::dynamo::quorum::Fault;
-use crate::dynamo::version::{Context, Dot};
+use crate::dynamo::version::{Clock, Dot};
 use crate::storage::{Change, Durability, Engine, FjallEngine, Found, MemoryEngine, Sync};
 
 #[actix::test]
@@ -121,7 +121,7 @@ async fn no_dot_is_used_twice_whatever_is_forgotten_or_restarted() {
         }
         let run = run(Arc::clone(&engine), Durability::Always);
         for name in ["a", "b", "a"] {
-            let (_, dot) = run.put(name, Context::empty()).await;
+            let (_, dot) = run.put(name, Clock::default()).await;
             assert!(seen.insert(dot), "round {round}: {dot:?}");
         }
     }
@@ -137,7 +137,7 @@ async fn a_broken_engine_ends_the_node_and_nothing_is_acknowledged() {
         assert_eq!(reply, Err(MailboxError::Closed));
     }
     engine.failure.store(0, Ordering::SeqCst);
-    let later = run.keeper.send(put("c", "1", Context::empty())).await;
+    let later = run.keeper.send(put("c", "1", Clock::default())).await;
     assert_eq!(later, Err(MailboxError::Closed));
     assert_eq!(run.keeper.send(Drain).await.unwrap(), Err(Fault::Broken));
     let told = run.fatal.lock().unwrap().clone();
@@ -172,7 +172,7 @@ async fn draining_finishes_what_waits_and_leaves_a_whole_store() {
     assert_eq!((last.unwrap(), drained.unwrap()), (Ok(()), Ok(())));
     let late = first.keeper.send(write("b", &written(7, 1, 1))).await;
     assert_eq!(late.unwrap(), Err(Fault::Overloaded));
-    let late = first.mint(put("b", "1", Context::empty())).await;
+    let late = first.mint(put("b", "1", Clock::default())).await;
     assert_eq!(late, Err(Fault::Overloaded));
     assert_eq!(first.keeper.send(Drain).await.unwrap(), Ok(()));
 
@@ -192,7 +192,7 @@ async fn seed_defect_24_an_acknowledged_write_is_in_the_files() {
     let engine = Arc::new(FjallEngine::open(&dir.path().join("live")).unwrap());
     let live = run(engine, Durability::Always);
     for i in 0..20 {
-        live.put(&format!("k{i}"), Context::empty()).await;
+        live.put(&format!("k{i}"), Clock::default()).await;
     }
     let copy = dir.path().join("copy");
     copy_tree(&dir.path().join("live"), &copy);
@@ -229,7 +229,7 @@ async fn the_local_reader_sees_what_was_acknowledged_and_refuses_as_the_ring_say
         key: key(name),
         terms: terms(),
     };
-    let (minted, _) = run.put("k", Context::empty()).await;
+    let (minted, _) = run.put("k", Clock::default()).await;
     assert_eq!(
         reader.send(read("k")).await.unwrap(),
         Ok(Some(minted.state))

@@ -21,7 +21,7 @@ use crate::dynamo::node_id::{Incarnation, NodeId};
 use crate::dynamo::quorum::Fault;
 use crate::dynamo::ring::OwnerSet;
 use crate::dynamo::version::{
-    Actor as Writer, Body, Context, Dot, Mint, RequestId, Sibling, State, WriteKind,
+    Actor as Writer, Body, Clock, Context, Dot, Mint, RequestId, Sibling, State, WriteKind,
 };
 use crate::storage::{
     Change, Counts, Durability, Engine, EngineError, Entry, EpochLease, Found, HintTally, Identity,
@@ -203,7 +203,7 @@ pub(super) fn terms() -> Terms {
 }
 
 /// A put of a value that has seen what the context says.
-pub(super) fn put(text: &str, value: &'static str, seen: Context) -> ReplicaMint {
+pub(super) fn put(text: &str, value: &'static str, seen: Clock) -> ReplicaMint {
     static LAST: AtomicUsize = AtomicUsize::new(0);
     let id = LAST.fetch_add(1, Ordering::SeqCst) as u128;
     ReplicaMint {
@@ -227,7 +227,7 @@ pub(super) fn apply(ops: Vec<StoreOp>) -> Apply {
     }
 }
 
-pub(super) fn delete(text: &str, seen: Context) -> ReplicaMint {
+pub(super) fn delete(text: &str, seen: Clock) -> ReplicaMint {
     let mut request = put(text, "", seen);
     request.mint.kind = WriteKind::Delete;
     request.mint.body = Body::Tombstone;
@@ -268,12 +268,12 @@ impl Run {
     }
 
     /// A put that must succeed, and the dot it got.
-    pub(super) async fn put(&self, text: &str, seen: Context) -> (Minted, Dot) {
+    pub(super) async fn put(&self, text: &str, seen: Clock) -> (Minted, Dot) {
         let reply = self.mint(put(text, "1", seen.clone())).await.unwrap();
         let minted = minted(reply);
         let state = decode_state(&minted.state).unwrap();
         let mut dots = state.siblings.iter().map(|s| s.dot);
-        let own = |dot: &Dot| minted.answer.covers(*dot) && !seen.covers(*dot);
+        let own = |dot: &Dot| minted.answer.seen.covers(*dot) && !seen.seen.covers(*dot);
         let dot = dots.find(own).unwrap();
         (minted, dot)
     }

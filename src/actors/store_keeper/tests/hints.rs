@@ -13,7 +13,7 @@ use crate::actors::ring_view::tests::{id, ring};
 use crate::actors::store_keeper::{DropHints, GetStatus, HintStatus};
 use crate::dynamo::quorum::Fault;
 use crate::dynamo::ring::{MemberNumber, OwnerSet};
-use crate::dynamo::version::{Body, Context, Dot, State, sync};
+use crate::dynamo::version::{Body, Clock, Dot, State, sync};
 use crate::storage::{Change, Durability, Engine, Sync};
 use crate::wire::state::{decode_state, encode_state};
 
@@ -48,15 +48,16 @@ impl Run {
     }
 
     async fn mint_hint(&self, text: &str, number: u16) -> Dot {
-        let mut mint = put(text, "1", Context::empty());
+        let mut mint = put(text, "1", Clock::default());
         mint.terms.set = for_node(number);
         let done = minted(self.mint(mint).await.unwrap());
         let dots: Vec<Dot> = done
             .answer
+            .seen
             .actors()
             .map(|actor| Dot {
                 actor,
-                n: done.answer.highest(actor),
+                n: done.answer.seen.highest(actor),
             })
             .collect();
         assert_eq!(dots.len(), 1, "it saw nothing but itself");
@@ -107,7 +108,7 @@ async fn hints_are_merged_by_target_and_never_mixed_with_records() {
     assert_eq!(engine.counted(), before, "a known state costs nothing");
     // The node becomes an owner: its record begins empty, whatever it keeps for others.
     publish(&run, &["n1", "n2", "n3"]);
-    let (minted, _) = run.put("k", Context::empty()).await;
+    let (minted, _) = run.put("k", Clock::default()).await;
     assert_eq!(minted.siblings, 1);
     assert_eq!(run.sums().await, sums);
 }
@@ -135,7 +136,7 @@ async fn p2_no_two_writes_of_a_node_share_a_dot_in_hints_and_records() {
     dots.push(run.mint_hint("l", 2).await);
     publish(&run, &["n1", "n2", "n3"]);
     for _ in 0..2 {
-        dots.push(run.put("k", Context::empty()).await.1);
+        dots.push(run.put("k", Clock::default()).await.1);
     }
     let distinct: BTreeSet<Dot> = dots.iter().copied().collect();
     assert_eq!(distinct.len(), dots.len(), "{dots:?}");
@@ -183,7 +184,7 @@ async fn hints_beyond_their_bound_are_refused_and_records_are_not() {
     run.hint("b", 3, &long(2)).await.unwrap();
     assert_eq!(run.hint("c", 2, &long(3)).await, Err(Fault::HintsFull));
     assert_eq!(run.hint("a", 2, &long(3)).await, Err(Fault::HintsFull));
-    let mut mint = put("c", "1", Context::empty());
+    let mut mint = put("c", "1", Clock::default());
     mint.mint.body = Body::Value(vec![b'1'; 400].into());
     publish(&run, &["n2", "n3", "n4"]);
     mint.terms.set = for_node(2);

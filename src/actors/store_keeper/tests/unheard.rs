@@ -8,7 +8,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::fixture::{self, Around, FakeEngine, apply, key, minted, put, write, written};
 use crate::actors::store_keeper::{COMMIT_OPERATIONS, GetStatus, StoreKeeper, StoreOp};
-use crate::dynamo::version::{Context, State};
+use crate::dynamo::version::{Clock, State};
 use crate::storage::Durability;
 use crate::wire::state::decode_state;
 
@@ -60,7 +60,7 @@ impl Held {
 #[actix::test]
 async fn a_mint_that_is_durable_when_nobody_waits_any_more_is_remembered_at_once() {
     let mut held = Held::start().await;
-    let request = put("k", "1", Context::empty());
+    let request = put("k", "1", Clock::default());
     let expected = request.mint.request;
     let mut asked = Box::pin(held.keeper.send(request));
     assert!(asked.as_mut().now_or_never().is_none());
@@ -84,7 +84,7 @@ async fn a_mint_that_is_durable_when_nobody_waits_any_more_is_remembered_at_once
 #[actix::test]
 async fn a_mint_that_is_heard_of_costs_no_second_commit_and_is_not_remembered() {
     let mut held = Held::start().await;
-    let mut asked = Box::pin(held.keeper.send(put("k", "1", Context::empty())));
+    let mut asked = Box::pin(held.keeper.send(put("k", "1", Clock::default())));
     assert!(asked.as_mut().now_or_never().is_none());
     held.commit(0, || ()).await;
     held.commit(1, || ()).await;
@@ -104,7 +104,7 @@ async fn a_mint_is_not_done_when_nobody_waits_for_it() {
     let ops = (0..COMMIT_OPERATIONS).map(op).collect();
     let mut filling = Box::pin(held.keeper.send(apply(ops)));
     assert!(filling.as_mut().now_or_never().is_none());
-    let mut asked = Box::pin(held.keeper.send(put("k", "1", Context::empty())));
+    let mut asked = Box::pin(held.keeper.send(put("k", "1", Clock::default())));
     assert!(asked.as_mut().now_or_never().is_none());
     held.let_on.send(()).unwrap();
     held.commit(COMMIT_OPERATIONS, || drop(asked)).await;

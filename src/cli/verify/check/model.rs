@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::super::history::{Action, History, Operation, Outcome, Phase};
 use crate::dynamo::node_id::Incarnation;
 use crate::dynamo::version::{
-    Actor, Body, Context, Mint, Refused, RequestId, State, WriteKind, decide, sync,
+    Actor, Body, Clock, Mint, Refused, RequestId, State, WriteKind, decide, sync,
 };
 
 const REPLICAS: usize = 3;
@@ -77,7 +77,7 @@ struct Replica {
 struct Wish {
     kind: WriteKind,
     value: Option<String>,
-    seen: Option<Context>,
+    seen: Option<Clock>,
     id: u128,
 }
 
@@ -85,7 +85,7 @@ struct Wish {
 struct Model {
     replicas: [Replica; REPLICAS],
     script: Script,
-    clocks: Vec<(u64, Context)>,
+    clocks: Vec<(u64, Clock)>,
     late: Vec<Wish>,
 }
 
@@ -137,7 +137,7 @@ impl Model {
         let id = self
             .script
             .op(Action::Get, |o| o.values = Some(values(&state)));
-        self.clocks.push((id, state.context));
+        self.clocks.push((id, Clock::of(&state)));
     }
 
     fn write(&mut self, kind: WriteKind, with_clock: bool, at: (usize, usize), how: u8) {
@@ -147,7 +147,7 @@ impl Model {
         let wish = Wish {
             kind,
             value: (kind != WriteKind::Delete).then(|| format!("v{id}")),
-            seen: clock.as_ref().map(|(_, context)| context.clone()),
+            seen: clock.as_ref().map(|(_, seen)| seen.clone()),
             id: id as u128,
         };
         let (result, done) = match how % 8 {
@@ -185,19 +185,19 @@ impl Model {
             o.values = shown;
         });
         match answered {
-            Some(Ok(context)) => self.clocks.push((id, context)),
-            Some(Err(state)) => self.clocks.push((id, state.context)),
+            Some(Ok(clock)) => self.clocks.push((id, clock)),
+            Some(Err(state)) => self.clocks.push((id, Clock::of(&state))),
             None => {}
         }
     }
 
     /// Gives the clock of the answer, or the state that the refusal shows.
-    fn apply(&mut self, r: usize, other: usize, wish: &Wish) -> Result<Context, State> {
+    fn apply(&mut self, r: usize, other: usize, wish: &Wish) -> Result<Clock, State> {
         let look = wish.seen.is_none().then(|| self.merged(r, other));
         let seen = match (&wish.seen, &look) {
             (Some(seen), _) => seen.clone(),
-            (None, Some(look)) => look.context.clone(),
-            (None, None) => Context::empty(),
+            (None, Some(look)) => Clock::of(look),
+            (None, None) => Clock::default(),
         };
         let body = match &wish.value {
             Some(value) => Body::Value(Bytes::from(value.clone())),

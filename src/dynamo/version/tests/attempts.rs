@@ -20,7 +20,7 @@ fn p6_a_first_attempt_that_comes_to_light_late_does_not_come_back_as_a_value() {
 /// What came of a value that was read before its second attempt came to light.
 type Since = (
     &'static str,
-    fn(&mut Node, &Context),
+    fn(&mut Node, &Clock),
     &'static [&'static str],
 );
 
@@ -42,7 +42,7 @@ fn p3_a_second_attempt_that_comes_late_is_no_sibling_of_what_replaced_the_first(
         let request = keyed(put("value", &NOTHING()));
         first.write(&request).unwrap();
         third.receive(&first);
-        let seen = third.state.context.clone();
+        let seen = Clock::of(&third.state);
         since(&mut third, &seen);
         let late = second.write(&request).unwrap();
         let alone = second.clone();
@@ -68,7 +68,7 @@ fn an_attempt_that_is_remembered_later_counts_as_one_remembered_at_once() {
         let request = put("value", &NOTHING());
         let once = first.write(&request).unwrap();
         let again = first.write(&keyed(request.clone())).unwrap();
-        assert_eq!((again.dot, &again.answer), (once.dot, &once.answer));
+        assert_eq!((again.dot, &again.answer.seen), (once.dot, &once.answer.seen));
         assert_eq!(first.state.remembered.len(), 1, "{what}");
         let same = first.write(&keyed(request.clone())).unwrap();
         assert_eq!(same.state, again.state, "{what}: and that once");
