@@ -297,7 +297,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::actors::fake::settle;
-    use crate::dynamo::pacing::{FIRST, SLOWEST};
+    use crate::dynamo::pacing::{FIRST, FIRST_TO_MEND, SLOWEST};
 
     /// A controller on the test's own thread.
     pub(crate) fn background() -> Background {
@@ -310,7 +310,7 @@ pub(crate) mod tests {
         let background = background();
         let started = Instant::now();
         for _ in 0..4 {
-            background.turn(Kind::Hints, FIRST).await;
+            background.turn(Kind::Hints, FIRST_TO_MEND).await;
         }
         let took = started.elapsed().as_millis();
         assert!((1500..3000).contains(&took), "{took} ms");
@@ -320,7 +320,7 @@ pub(crate) mod tests {
         });
         settle().await;
         let shown = background.status().await.unwrap()["hints"];
-        assert_eq!((shown.waiting, shown.done_bytes), (1, 4 * FIRST));
+        assert_eq!((shown.waiting, shown.done_bytes), (1, 4 * FIRST_TO_MEND));
         waits.abort();
         settle().await;
         tokio::time::sleep(TICK).await;
@@ -352,7 +352,7 @@ pub(crate) mod tests {
         let crowd: Vec<_> = (0..1000)
             .map(|_| {
                 let background = background.clone();
-                tokio::spawn(async move { background.turn(Kind::Transfers, FIRST).await })
+                tokio::spawn(async move { background.turn(Kind::Transfers, 1 << 20).await })
             })
             .collect();
         for _ in 0..3 {
@@ -374,7 +374,7 @@ pub(crate) mod tests {
         tokio::time::pause();
         let background = background();
         let mut crowd = Vec::new();
-        background.turn(Kind::Repair, FIRST * 10).await;
+        background.turn(Kind::Repair, FIRST_TO_MEND * 10).await;
         for _ in 0..CROWD {
             assert!(!background.is_crowded(Kind::Repair));
             let background = background.clone();

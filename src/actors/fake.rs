@@ -24,8 +24,8 @@ use crate::dynamo::node_id::{Incarnation, NodeId};
 use crate::dynamo::quorum::Fault;
 use crate::dynamo::ring::Ring;
 use crate::dynamo::version::{
-    Actor as Writer, Body, Clock, Context as Seen, Decided, Dot, RequestId, Sibling, State, WriteKind,
-    decide,
+    Actor as Writer, Body, Clock, Context as Seen, Decided, Dot, RequestId, Sibling, State,
+    WriteKind, decide,
 };
 use crate::wire::state::encode_state;
 use crate::wire::trace::TraceId;

@@ -250,7 +250,11 @@ impl WriteCoordinator {
                 self.refused(&state, Failure::AlreadyExists, ctx);
             }
             Ok(MintReply::NothingToDelete(state)) => {
-                self.refused(&state, |s, acks| Failure::NotFound(Clock::of(&s), acks), ctx);
+                self.refused(
+                    &state,
+                    |s, acks| Failure::NotFound(Clock::of(&s), acks),
+                    ctx,
+                );
             }
             // What to merge, and who says so, takes a quorum.
             Ok(MintReply::TooManySiblings(_)) if self.look.is_none() => self.look(ctx),

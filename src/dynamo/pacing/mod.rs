@@ -1,6 +1,7 @@
-//! How fast background work may go: one rate for the node, which rises while it is used and the
-//! node's clients are served as fast as usual, and falls when they are not; and an operator's limit
-//! for each kind of work.
+//! How fast background work may go: a rate, which rises while it is used and the node's clients are
+//! served as fast as usual, and falls when they are not; and an operator's limit for each kind of
+//! work. There are two rates: what mends single records after a fault begins at once, for until it is
+//! done readers may be shown what it mends; what goes through whole partitions begins slowly.
 //!
 //! A unit of work is let through when what was let through before it is paid for at the rate. No
 //! kind is ever held up for longer than [`LONGEST_PAUSE`], whatever the rates: work that never
@@ -15,13 +16,15 @@ use std::time::Duration;
 
 pub use trend::Trend;
 
-/// The lowest rate of the node, in bytes per second.
+/// The lowest rate, in bytes per second.
 pub const SLOWEST: u64 = 256 << 10;
-/// The highest rate of the node, in bytes per second.
+/// The highest rate, in bytes per second.
 pub const FASTEST: u64 = 64 << 20;
 /// The rate that work begins with, in bytes per second: what it does to the clients shows only
 /// once it is done, so a rate that nobody used proves nothing.
-pub const FIRST: u64 = 1 << 20;
+pub const FIRST: u64 = 512 << 10;
+/// The same for hints and repair.
+pub const FIRST_TO_MEND: u64 = 8 << 20;
 /// The rate rises by so much at every look at the clients, in bytes per second.
 pub const RISE: u64 = 512 << 10;
 /// Pause between two looks at how the clients fare.
@@ -57,6 +60,14 @@ impl Kind {
         Self::Reaping,
         Self::Transfers,
     ];
+
+    /// Whether it mends single records after a fault.
+    const fn mends(self) -> bool {
+        match self {
+            Self::Hints | Self::Repair => true,
+            Self::AntiEntropy | Self::Reaping | Self::Transfers => false,
+        }
+    }
 
     /// The name that operators see and give.
     #[must_use]
@@ -102,6 +113,20 @@ pub struct KindStatus {
 /// Decides whose turn it is; `T` stands for whoever waits. Times are since any fixed moment.
 #[derive(Debug)]
 pub struct Pacing<T> {
+    mending: Purse,
+    sweeping: Purse,
+    lanes: [Lane<T>; Kind::ALL.len()],
+    reads: Trend,
+    writes: Trend,
+}
+
+/// What the kinds that share a rate pay from.
+#[derive(Debug)]
+struct Purse {
+    kinds: Vec<Kind>,
+    /// Whose turn is next.
+    next: usize,
+    first: u64,
     rate: u64,
     /// Whether work has waited for the rate since the last look at the clients.
     waited: bool,
@@ -109,11 +134,63 @@ pub struct Pacing<T> {
     used: u64,
     /// When everything let through is paid for.
     paid: Duration,
-    lanes: [Lane<T>; Kind::ALL.len()],
-    /// The lane whose turn is next.
-    next: usize,
-    reads: Trend,
-    writes: Trend,
+}
+
+impl Purse {
+    fn new(mends: bool) -> Self {
+        let kinds = Kind::ALL.into_iter().filter(|kind| kind.mends() == mends);
+        let first = if mends { FIRST_TO_MEND } else { FIRST };
+        Self {
+            kinds: kinds.collect(),
+            next: 0,
+            first,
+            rate: first,
+            waited: false,
+            used: 0,
+            paid: Duration::ZERO,
+        }
+    }
+
+    /// Whoever may go on of the kind whose turn it is.
+    fn grant_one<T>(
+        &mut self,
+        now: Duration,
+        lanes: &mut [Lane<T>],
+        is_gone: impl Fn(&T) -> bool,
+    ) -> Option<T> {
+        let kind = *self.kinds.get(self.next)?;
+        self.next = (self.next + 1) % self.kinds.len();
+        let lane = lanes.get_mut(kind as usize)?;
+        while lane.waiting.pop_front_if(|(who, _)| is_gone(who)).is_some() {}
+        let affordable = self.paid <= now + AHEAD;
+        self.waited |= !affordable && !lane.waiting.is_empty();
+        let paid = affordable && lane.paid <= now + AHEAD;
+        let starved = now >= lane.served + LONGEST_PAUSE;
+        if !paid && !starved {
+            return None;
+        }
+        let (who, bytes) = lane.waiting.pop_front()?;
+        lane.served = now;
+        lane.charge(now, bytes);
+        self.pay(now, bytes);
+        Some(who)
+    }
+
+    fn pay(&mut self, now: Duration, bytes: u64) {
+        self.paid = self.paid.max(now) + time_for(bytes, self.rate);
+        self.used = self.used.saturating_add(bytes);
+    }
+
+    fn heed(&mut self, suffering: bool, alone: bool) {
+        let (waited, used) = (take(&mut self.waited), take(&mut self.used));
+        self.rate = if suffering {
+            (self.rate / 2).max(SLOWEST)
+        } else if waited {
+            (self.rate + if alone { self.rate } else { RISE }).min(FASTEST)
+        } else {
+            (self.rate + RISE).min(twice_the_rate(used).clamp(self.first, FASTEST))
+        };
+    }
 }
 
 #[derive(Debug)]
@@ -150,12 +227,9 @@ impl<T> Lane<T> {
 impl<T> Default for Pacing<T> {
     fn default() -> Self {
         Self {
-            rate: FIRST,
-            waited: false,
-            used: 0,
-            paid: Duration::ZERO,
+            mending: Purse::new(true),
+            sweeping: Purse::new(false),
             lanes: Default::default(),
-            next: 0,
             reads: Trend::default(),
             writes: Trend::default(),
         }
@@ -175,64 +249,41 @@ impl<T> Pacing<T> {
     /// Whoever may go on now. The kinds take turns; those who wait no longer are passed over.
     pub fn grant(&mut self, now: Duration, is_gone: impl Fn(&T) -> bool) -> Vec<T> {
         let mut granted = Vec::new();
-        let mut refusals = 0;
-        while refusals < self.lanes.len() {
-            let turn = self.next;
-            self.next = (turn + 1) % self.lanes.len();
-            if let Some(who) = self.grant_one(now, turn, &is_gone) {
-                granted.push(who);
-                refusals = 0;
-            } else {
-                refusals += 1;
+        for purse in [&mut self.mending, &mut self.sweeping] {
+            let mut refusals = 0;
+            while refusals < purse.kinds.len() {
+                if let Some(who) = purse.grant_one(now, &mut self.lanes, &is_gone) {
+                    granted.push(who);
+                    refusals = 0;
+                } else {
+                    refusals += 1;
+                }
             }
         }
         granted
     }
 
-    fn grant_one(&mut self, now: Duration, turn: usize, is_gone: impl Fn(&T) -> bool) -> Option<T> {
-        let lane = self.lanes.get_mut(turn)?;
-        while lane.waiting.pop_front_if(|(who, _)| is_gone(who)).is_some() {}
-        let affordable = self.paid <= now + AHEAD;
-        self.waited |= !affordable && !lane.waiting.is_empty();
-        let paid = affordable && lane.paid <= now + AHEAD;
-        let starved = now >= lane.served + LONGEST_PAUSE;
-        if !paid && !starved {
-            return None;
-        }
-        let (who, bytes) = lane.waiting.pop_front()?;
-        lane.served = now;
-        lane.charge(now, bytes);
-        self.pay(now, bytes);
-        Some(who)
-    }
-
     /// Adds what a unit turned out to cost beyond what it asked for: those after it pay for it.
     pub fn charge(&mut self, now: Duration, kind: Kind, bytes: u64) {
         self.lane_mut(kind).charge(now, bytes);
-        self.pay(now, bytes);
+        let purse = if kind.mends() {
+            &mut self.mending
+        } else {
+            &mut self.sweeping
+        };
+        purse.pay(now, bytes);
     }
 
-    fn pay(&mut self, now: Duration, bytes: u64) {
-        self.paid = self.paid.max(now) + time_for(bytes, self.rate);
-        self.used = self.used.saturating_add(bytes);
-    }
-
-    /// Looks at how the clients fare, once every [`LOOK_EVERY`]: the rate is halved when they wait
+    /// Looks at how the clients fare, once every [`LOOK_EVERY`]: a rate is halved when they wait
     /// longer than usual. When they do not, it rises by a step, or to twice as much where no
     /// client is, if work has waited for it; else it is at most twice what was used of it, or
-    /// [`FIRST`].
+    /// [`FIRST`] or [`FIRST_TO_MEND`].
     pub fn heed(&mut self, clients: Foreground) {
         let reads = clients.reads.is_some_and(|now| self.reads.suffers(now));
         let writes = clients.writes.is_some_and(|now| self.writes.suffers(now));
-        let (waited, used) = (take(&mut self.waited), take(&mut self.used));
         let alone = clients == Foreground::default();
-        self.rate = if reads || writes {
-            (self.rate / 2).max(SLOWEST)
-        } else if waited {
-            (self.rate + if alone { self.rate } else { RISE }).min(FASTEST)
-        } else {
-            (self.rate + RISE).min(twice_the_rate(used).clamp(FIRST, FASTEST))
-        };
+        self.mending.heed(reads || writes, alone);
+        self.sweeping.heed(reads || writes, alone);
     }
 
     /// Sets a kind's own limit, or takes it away. What it was let through before is forgotten, so
@@ -249,10 +300,18 @@ impl<T> Pacing<T> {
         let lane = self.lane(kind);
         let limit = lane.limit.map_or(u64::MAX, NonZeroU64::get);
         KindStatus {
-            rate: self.rate.min(limit),
+            rate: self.purse(kind).rate.min(limit),
             limit: lane.limit,
             waiting: lane.waiting.len(),
             done: lane.done,
+        }
+    }
+
+    const fn purse(&self, kind: Kind) -> &Purse {
+        if kind.mends() {
+            &self.mending
+        } else {
+            &self.sweeping
         }
     }
 

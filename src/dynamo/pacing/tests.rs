@@ -51,8 +51,11 @@ fn through(
 fn work_goes_at_the_rate_whatever_the_size_of_its_units() {
     for bytes in [512, 10_000, 300_000, 1 << 20] {
         let mut pacing = Pacing::default();
-        let done = through(&mut pacing, &[Kind::Repair], bytes, SECOND, SECOND * 10);
-        assert!((FIRST * 10..=FIRST * 11).contains(&done), "{bytes}: {done}");
+        for (kind, rate) in [(Kind::Transfers, FIRST), (Kind::Repair, FIRST_TO_MEND)] {
+            let done = through(&mut pacing, &[kind], bytes, SECOND, SECOND * 10);
+            let expected = rate * 10..=rate * 11 + bytes;
+            assert!(expected.contains(&done), "{kind:?}, {bytes}: {done}");
+        }
     }
 }
 
@@ -78,13 +81,17 @@ fn what_a_unit_cost_beyond_its_asking_is_paid_by_those_after_it() {
 }
 
 #[test]
-fn kinds_that_wait_share_the_rate() {
+fn kinds_of_one_rate_that_wait_share_it_and_leave_the_other_alone() {
     let mut pacing = Pacing::default();
-    let done = through(&mut pacing, &Kind::ALL, 10_000, SECOND, SECOND * 10);
-    assert!((FIRST * 10..FIRST * 11).contains(&done), "{done}");
-    for kind in Kind::ALL {
-        let share = pacing.status(kind).done;
-        assert!((done / 6..done / 4).contains(&share), "{kind:?}: {share}");
+    through(&mut pacing, &Kind::ALL, 10_000, SECOND, SECOND * 10);
+    for mends in [true, false] {
+        let kinds = || Kind::ALL.into_iter().filter(|kind| kind.mends() == mends);
+        let share = |kind| pacing.status(kind).done;
+        let rate = if mends { FIRST_TO_MEND } else { FIRST };
+        let whole: u64 = kinds().map(share).sum();
+        assert!((rate * 10..rate * 11).contains(&whole), "{whole}");
+        let even = whole / kinds().count() as u64;
+        assert!(kinds().all(|kind| share(kind).abs_diff(even) < even / 5));
     }
 }
 
@@ -103,23 +110,23 @@ fn a_limit_holds_for_its_kind_and_until_it_is_taken_away() {
     let done = through(&mut pacing, &[Kind::Hints], 1000, SECOND, SECOND * 10);
     assert!((1_000_000..1_100_000).contains(&done), "{done}");
     let other = through(&mut pacing, &[Kind::Repair], 1000, SECOND * 11, SECOND);
-    assert!(other >= FIRST, "{other}");
+    assert!(other >= FIRST_TO_MEND, "{other}");
     pacing.limit(Kind::Hints, None);
     let free = through(&mut pacing, &[Kind::Hints], 1000, SECOND * 12, SECOND);
-    assert!(free > FIRST / 2, "{free}");
+    assert!(free > FIRST_TO_MEND / 2, "{free}");
 }
 
 /// Looks at the clients after work had to wait for the rate, or with none.
 fn heed(pacing: &mut Pacing<Kind>, now: Duration, clients: Foreground, used: bool) -> u64 {
     if used {
-        for kind in [Kind::Repair; 3] {
+        for kind in [Kind::Transfers; 3] {
             pacing.ask(now, kind, FASTEST * 4, kind);
         }
         pacing.grant(now, |_| false);
         pacing.grant(now, |_| true);
     }
     pacing.heed(clients);
-    pacing.status(Kind::Repair).rate
+    pacing.status(Kind::Transfers).rate
 }
 
 #[test]
@@ -161,9 +168,13 @@ fn a_rate_that_nobody_uses_goes_back_to_the_first() {
     }
     assert_eq!(heed(pacing, SECOND, quick(), false), FIRST);
     heed(pacing, SECOND, SLOW, false);
-    assert_eq!(heed(pacing, SECOND, SLOW, false), FIRST / 4);
-    assert_eq!(heed(pacing, SECOND, quick(), false), FIRST / 4 + RISE);
+    assert_eq!(heed(pacing, SECOND, SLOW, false), SLOWEST);
     assert_eq!(heed(pacing, SECOND, quick(), false), FIRST);
+    assert_eq!(
+        pacing.status(Kind::Hints).rate,
+        FIRST_TO_MEND / 4 + RISE,
+        "which has further to go"
+    );
 }
 
 #[test]

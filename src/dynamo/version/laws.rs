@@ -6,9 +6,7 @@
 
 use bytes::Bytes;
 
-use super::{
-    Actor, Body, Clock, Mint, Reason, Refused, RequestId, State, WriteKind, decide, sync,
-};
+use super::{Actor, Body, Clock, Mint, Reason, Refused, RequestId, State, WriteKind, decide, sync};
 use crate::dynamo::key::fmix64;
 use crate::dynamo::node_id::Incarnation;
 

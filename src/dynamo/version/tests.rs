@@ -6,8 +6,8 @@ mod clocks;
 use bytes::Bytes;
 
 use super::{
-    Actor, Body, Clock, Context, Decided, Dot, Mint, Reason, Refused, RequestId, State, WriteKind, decide,
-    is_amnesia, sync,
+    Actor, Body, Clock, Context, Decided, Dot, Mint, Reason, Refused, RequestId, State, WriteKind,
+    decide, is_amnesia, sync,
 };
 use crate::dynamo::node_id::Incarnation;
 

@@ -224,14 +224,16 @@ fn clocks() -> impl Strategy<Value = Clock> {
         prop::collection::vec((entry, 0..3_usize, any::<(u128, u64)>()), 0..6),
     );
     lists.prop_map(|(vector, cloud, named)| {
-        let named = named.into_iter().map(|((i, e, n), reason, request)| Remembered {
-            dot: dot(i, e, n),
-            reason: Reason::ALL[reason],
-            request: RequestId {
-                id: request.0,
-                fingerprint: request.1,
-            },
-        });
+        let named = named
+            .into_iter()
+            .map(|((i, e, n), reason, request)| Remembered {
+                dot: dot(i, e, n),
+                reason: Reason::ALL[reason],
+                request: RequestId {
+                    id: request.0,
+                    fingerprint: request.1,
+                },
+            });
         let vector = vector.into_iter().map(|(i, e, n)| (actor(i, e), n >> 1));
         let cloud = cloud.into_iter().map(|(i, e, n)| dot(i, e, n >> 1));
         Clock {

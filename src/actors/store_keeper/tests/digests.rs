@@ -39,7 +39,9 @@ async fn digests_follow_writes_before_during_and_after_their_build() {
     for round in 0..6_u64 {
         for n in 0..40 {
             let name = format!("key{n}");
-            let seen = run.state(&name).map_or_else(Clock::default, |s| Clock::of(&s));
+            let seen = run
+                .state(&name)
+                .map_or_else(Clock::default, |s| Clock::of(&s));
             match (n + round) % 4 {
                 0 => drop(run.put(&name, seen).await),
                 1 => drop(run.put(&name, Clock::default()).await),

@@ -18,11 +18,7 @@ fn p6_a_first_attempt_that_comes_to_light_late_does_not_come_back_as_a_value() {
 }
 
 /// What came of a value that was read before its second attempt came to light.
-type Since = (
-    &'static str,
-    fn(&mut Node, &Clock),
-    &'static [&'static str],
-);
+type Since = (&'static str, fn(&mut Node, &Clock), &'static [&'static str]);
 
 const SINCE: [Since; 2] = [
     ("replaced", |n, seen| drop(n.put("next", seen)), &["next"]),
@@ -68,7 +64,10 @@ fn an_attempt_that_is_remembered_later_counts_as_one_remembered_at_once() {
         let request = put("value", &NOTHING());
         let once = first.write(&request).unwrap();
         let again = first.write(&keyed(request.clone())).unwrap();
-        assert_eq!((again.dot, &again.answer.seen), (once.dot, &once.answer.seen));
+        assert_eq!(
+            (again.dot, &again.answer.seen),
+            (once.dot, &once.answer.seen)
+        );
         assert_eq!(first.state.remembered.len(), 1, "{what}");
         let same = first.write(&keyed(request.clone())).unwrap();
         assert_eq!(same.state, again.state, "{what}: and that once");
