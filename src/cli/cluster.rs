@@ -4,17 +4,16 @@ mod args;
 mod show;
 mod waiting;
 
-use std::path::Path;
-
 use serde_json::{Value, json};
 
 use super::admin::AdminArgs;
 use super::failure::Failure;
 use super::output::{Format, Streams, line};
+use crate::node::NodeError;
 use crate::storage::DataDirectory;
 
 pub(super) use args::Verb;
-use args::{About, Commit, Common, Forget, Limit, Limited, Revert, Transfers};
+use args::{About, Commit, Common, Forget, Limit, Limited, Rejoin, Revert, Transfers};
 
 /// Does what was asked for.
 pub(super) async fn run(verb: Verb, streams: &mut Streams<'_>) -> Result<(), Failure> {
@@ -51,7 +50,7 @@ pub(super) async fn run(verb: Verb, streams: &mut Streams<'_>) -> Result<(), Fai
         }
         Verb::Transfers(args) => transfers(&args, streams).await,
         Verb::Limit(args) => limit(&args, streams).await,
-        Verb::Rejoin(args) => rejoin(&args.data_dir, streams),
+        Verb::Rejoin(args) => rejoin(&args, streams),
     }
 }
 
@@ -228,16 +227,27 @@ fn join(streams: &mut Streams<'_>) -> Result<(), Failure> {
     Ok(line(streams.data, text.as_bytes())?)
 }
 
-fn rejoin(path: &Path, streams: &mut Streams<'_>) -> Result<(), Failure> {
-    let readmitted = DataDirectory::readmit(path, std::process::id());
-    let (name, kept) = readmitted.map_err(crate::node::NodeError::from)?;
-    if let Some(kept) = kept {
-        writeln!(streams.data, "what it held is kept in {}", kept.display())?;
+fn rejoin(args: &Rejoin, streams: &mut Streams<'_>) -> Result<(), Failure> {
+    let (path, dry_run) = (&args.data_dir, args.dry_run);
+    let readmission = DataDirectory::readmission(path, std::process::id());
+    let readmission = readmission.map_err(NodeError::from)?;
+    if !dry_run {
+        readmission.carry_out().map_err(NodeError::from)?;
     }
-    writeln!(
-        streams.data,
-        "{} can be started as a new node {name}",
-        path.display()
-    )?;
+    let (name, kept) = (&readmission.name, &readmission.kept);
+    if args.output.for_reports(streams) == Format::Json {
+        let done = json!({"node": name, "data_dir": path, "kept": kept, "dry_run": dry_run});
+        return Ok(line(streams.data, done.to_string().as_bytes())?);
+    }
+    let (goes, can) = if dry_run {
+        ("would be kept", "could then")
+    } else {
+        ("is kept", "can")
+    };
+    if let Some(kept) = kept {
+        writeln!(streams.data, "what it held {goes} in {}", kept.display())?;
+    }
+    let path = path.display();
+    writeln!(streams.data, "{path} {can} be started as a new node {name}")?;
     Ok(())
 }

@@ -12,6 +12,8 @@
 
 mod aside;
 
+pub use aside::Readmission;
+
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};

@@ -12,7 +12,7 @@ pub mod identity;
 mod memory;
 
 pub use counts::{Counts, Presence};
-pub use directory::{DataDirectory, DirectoryError};
+pub use directory::{DataDirectory, DirectoryError, Readmission};
 pub use engine::{Change, Engine, EngineError, Entry, Sync};
 pub use fjall::FjallEngine;
 pub use hints::{HintSum, HintTally, hint_bytes};

@@ -257,8 +257,17 @@ fn seed_defect_16_a_node_leaves_under_load_and_every_key_and_sibling_stays() {
         node.log_text()
     );
     let data = node.data.to_str().unwrap().to_owned();
-    let (code, out, err) = node.command_line(&["cluster", "rejoin", "--data-dir", &data]);
-    assert_eq!(code, 0, "{out}{err}");
+    let rejoin = |more: &[&str]| {
+        let words = ["cluster", "rejoin", "--data-dir", &data];
+        let (code, out, err) = node.command_line(&[&words, more].concat());
+        assert_eq!(code, 0, "{out}{err}");
+        serde_json::from_str::<Value>(&out).unwrap()
+    };
+    let expected =
+        |dry_run| json!({"node": "n2", "data_dir": data, "kept": null, "dry_run": dry_run});
+    assert_eq!(rejoin(&["--dry-run", "-o", "json"]), expected(true));
+    assert!(node.data.join("left").exists(), "nothing is done by that");
+    assert_eq!(rejoin(&["-o", "json"]), expected(false));
     node.spawn();
     cluster.wait_ready();
     assert_eq!(members(&cluster), ["n1", "n2", "n3", "n4"]);

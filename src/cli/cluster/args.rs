@@ -4,6 +4,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 
 use crate::cli::admin::AdminArgs;
+use crate::cli::output::OutputArgs;
 
 /// What can be done with a cluster's members.
 #[derive(Debug, clap::Subcommand)]
@@ -212,4 +213,9 @@ pub(in crate::cli) struct Rejoin {
     /// The directory of the node, which must not run
     #[arg(long, value_name = "DIR")]
     pub(super) data_dir: PathBuf,
+    /// Show what it would do, and do nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
 }
