@@ -52,3 +52,26 @@ fn of_two_operators_who_commit_at_once_one_gets_the_epoch() {
         .unwrap_or_default();
     assert_eq!(weights, [json!(1), json!(1), json!(2), json!(1)]);
 }
+
+/// The move that the first has begun gives something to the member that the second wants spared.
+#[test]
+fn an_operator_who_is_late_is_told_if_the_commit_was_another_one() {
+    let cluster = Cluster::start(4);
+    operator(&cluster, &["limit", "transfers", "1", "1"]);
+    let plan = operator(&cluster, &["weight", "n3", "2"]);
+    let epoch = plan["epoch"].to_string();
+    let commit = |without: &str| {
+        let args = ["cluster", "commit", "--epoch", &epoch, "--without", without];
+        cluster.nodes[0].command_line(&[&args[..], &["-o", "json"]].concat())
+    };
+    let (code, out, err) = commit("none");
+    assert!(code == 0 && out.contains("\"changed\":true"), "{out}{err}");
+    let (code, out, err) = commit("none");
+    assert!(code == 0 && out.contains("\"changed\":false"), "{out}{err}");
+    let (code, out, err) = commit("n3");
+    assert!(
+        code == 1 && err.contains("look at the plan again"),
+        "{out}{err}"
+    );
+    operator(&cluster, &["cancel", "--force", "--wait"]);
+}

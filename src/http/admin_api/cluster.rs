@@ -192,18 +192,23 @@ async fn commit(
 ) -> Result<HttpResponse, ApiError> {
     let Committing { epoch, without } = read(&request, payload, &api).await?;
     let ring = ring_of(&api)?;
+    let without = without.map(|names| names.iter().map(|name| id(name)).collect());
+    let without: Option<Vec<NodeId>> = without.transpose()?;
     let since = ring.affairs.under_way.as_ref().map(|change| change.since);
     if since == Some(epoch + 1) {
-        return Ok(made(&ring, false));
+        let gainers = ring.gainers();
+        // Then somebody else's commit was another one.
+        let differs = without.iter().flatten().any(|node| gainers.contains(node));
+        return match differs {
+            true => Err(ApiError::RingChanged(ring.epoch)),
+            false => Ok(made(&ring, false)),
+        };
     }
     if ring.epoch != epoch {
         return Err(ApiError::RingChanged(ring.epoch));
     }
     let mut changes = ring.committable();
-    let spared = match without {
-        Some(without) => without.iter().map(|n| id(n)).collect::<Result<_, _>>()?,
-        None => plan::spared(&api, &ring, &changes),
-    };
+    let spared = without.unwrap_or_else(|| plan::spared(&api, &ring, &changes));
     changes.extend(spared.into_iter().map(MemberChange::Spare));
     propose(&api, &ring, Change::Commit(changes)).await?;
     Ok(made(&*ring_of(&api)?, true))
