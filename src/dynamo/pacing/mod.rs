@@ -26,7 +26,7 @@ pub const FIRST: u64 = 512 << 10;
 /// The same for hints and repair.
 pub const FIRST_TO_MEND: u64 = 8 << 20;
 /// The rate rises by so much at every look at the clients, in bytes per second.
-pub const RISE: u64 = 512 << 10;
+pub const RISE: u64 = 128 << 10;
 /// Pause between two looks at how the clients fare.
 pub const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How far work may run ahead of its rate, so that small units do not wait for the next tick.
