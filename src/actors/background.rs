@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix::prelude::{
@@ -16,7 +16,8 @@ use tokio::time::Instant;
 
 use crate::actors::peer_handle::GoingDown;
 pub use crate::dynamo::pacing::Kind;
-use crate::dynamo::pacing::{Foreground, LOOK_EVERY, Pacing};
+use crate::dynamo::pacing::{Foreground, LOOK_EVERY, Pacing, Tail};
+use crate::metrics::histogram::{Histogram, MICROS};
 
 /// Pause between two looks at who may go on.
 const TICK: Duration = Duration::from_millis(100);
@@ -36,23 +37,17 @@ pub struct Background {
 pub struct Pacer {
     pacing: Pacing<oneshot::Sender<()>>,
     latency: Arc<Latency>,
+    reads: Tail,
+    writes: Tail,
     started: Instant,
     looked: Duration,
 }
 
 /// How long clients wait, as all worker threads tell it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Latency {
-    reads: Average,
-    writes: Average,
-}
-
-/// A moving average of the last sixteen or so, and how many there were. Two threads that meet may
-/// lose one of theirs, which an average survives.
-#[derive(Debug, Default)]
-struct Average {
-    nanos: AtomicU64,
-    answers: AtomicU64,
+    reads: Histogram,
+    writes: Histogram,
 }
 
 /// One kind of work, as `/status` shows it.
@@ -109,11 +104,14 @@ impl Background {
     /// Starts the controller on a thread.
     #[must_use]
     pub fn start(thread: &ArbiterHandle) -> Self {
-        let latency = Arc::<Latency>::default();
+        let [reads, writes] = [(); 2].map(|()| Histogram::of_durations());
+        let latency = Arc::new(Latency { reads, writes });
         let seen = latency.clone();
         let pacer = Pacer::start_in_arbiter(thread, |_| Pacer {
             pacing: Pacing::default(),
             latency: seen,
+            reads: Tail::new(MICROS),
+            writes: Tail::new(MICROS),
             started: Instant::now(),
             looked: Duration::ZERO,
         });
@@ -149,12 +147,12 @@ impl Background {
 
     /// A client's read was answered after this time.
     pub fn read_answered(&self, took: Duration) {
-        self.latency.reads.add(took);
+        self.latency.reads.took(took);
     }
 
     /// A client's write was answered after this time.
     pub fn write_answered(&self, took: Duration) {
-        self.latency.writes.add(took);
+        self.latency.writes.took(took);
     }
 
     /// How background work is.
@@ -185,26 +183,6 @@ impl Background {
     }
 }
 
-impl Average {
-    fn add(&self, took: Duration) {
-        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        let before = self.nanos.load(Ordering::Relaxed);
-        let after = if before == 0 {
-            took
-        } else {
-            before - before / 16 + took / 16
-        };
-        self.nanos.store(after, Ordering::Relaxed);
-        self.answers.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// The average, if anything was added since the last time.
-    fn take(&self) -> Option<Duration> {
-        let answers = self.answers.swap(0, Ordering::Relaxed);
-        (answers > 0).then(|| Duration::from_nanos(self.nanos.load(Ordering::Relaxed)))
-    }
-}
-
 impl Pacer {
     fn now(&self) -> Duration {
         self.started.elapsed()
@@ -222,8 +200,8 @@ impl Pacer {
         if self.now() >= self.looked + LOOK_EVERY {
             self.looked = self.now();
             self.pacing.heed(Foreground {
-                reads: self.latency.reads.take(),
-                writes: self.latency.writes.take(),
+                reads: self.reads.look(&self.latency.reads.shown().steps),
+                writes: self.writes.look(&self.latency.writes.shown().steps),
             });
         }
         self.grant();

@@ -7,6 +7,7 @@
 //! kind is ever held up for longer than [`LONGEST_PAUSE`], whatever the rates: work that never
 //! happens is repair that never comes.
 
+mod tail;
 mod trend;
 
 use std::collections::VecDeque;
@@ -14,6 +15,7 @@ use std::mem::take;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
+pub use tail::Tail;
 pub use trend::Trend;
 
 /// The lowest rate, in bytes per second.
@@ -88,7 +90,8 @@ impl Kind {
     }
 }
 
-/// How long clients waited lately; `None` where none was answered since the last look.
+/// How long all but the slowest clients waited lately; `None` where none was answered since the last
+/// look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Foreground {
     /// For reads.

@@ -169,12 +169,13 @@ fn a_rate_that_nobody_uses_goes_back_to_the_first() {
     assert_eq!(heed(pacing, SECOND, quick(), false), FIRST);
     heed(pacing, SECOND, SLOW, false);
     assert_eq!(heed(pacing, SECOND, SLOW, false), SLOWEST);
-    assert_eq!(heed(pacing, SECOND, quick(), false), FIRST);
+    assert_eq!(heed(pacing, SECOND, quick(), false), SLOWEST + RISE);
     assert_eq!(
         pacing.status(Kind::Hints).rate,
         FIRST_TO_MEND / 4 + RISE,
         "which has further to go"
     );
+    assert_eq!(heed(pacing, SECOND, quick(), false), FIRST);
 }
 
 #[test]
