@@ -4,6 +4,7 @@
 mod plan;
 #[cfg(test)]
 mod tests;
+mod wanted;
 
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -12,13 +13,14 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use self::wanted::Wanted;
 use super::{Api, going_down, json_body, line, only};
 use crate::actors::handle::Readiness;
 use crate::actors::surveyor::{AllBurdens, AllTransfers, LimitAll, every_transfer};
 use crate::dynamo::membership::promise::Loss;
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::ring::{Change, MemberChange, Outline, PlanError, Ring, plan as planned};
-use crate::http::api_error::{ApiError, Name};
+use crate::http::api_error::ApiError;
 use crate::wire::transfers::LimitCall;
 
 /// Longest body: a change with the longest names takes some 200 bytes.
@@ -56,86 +58,6 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
         );
 }
 
-/// A change as an operator asks for it.
-#[derive(Debug, Deserialize)]
-#[serde(tag = "change", rename_all = "lowercase", deny_unknown_fields)]
-enum Wanted {
-    Leave {
-        node: String,
-    },
-    Replace {
-        old: String,
-        new: String,
-    },
-    Forget {
-        node: String,
-        #[serde(default)]
-        accept_data_loss: bool,
-    },
-    Weight {
-        node: String,
-        weight: u32,
-    },
-    Zone {
-        node: String,
-        zone: String,
-    },
-}
-
-impl Wanted {
-    fn accepts_loss(&self) -> bool {
-        match self {
-            Self::Forget {
-                accept_data_loss, ..
-            } => *accept_data_loss,
-            Self::Leave { .. } | Self::Replace { .. } | Self::Weight { .. } | Self::Zone { .. } => {
-                true
-            }
-        }
-    }
-
-    fn on(&self, ring: &Ring) -> Result<MemberChange, ApiError> {
-        Ok(match self {
-            Self::Leave { node } => MemberChange::Leave(id(node)?),
-            Self::Forget { node, .. } => MemberChange::Forget(id(node)?),
-            Self::Weight { node, weight } => MemberChange::Weight {
-                node: id(node)?,
-                weight: Some(*weight)
-                    .filter(|w| *w > 0)
-                    .ok_or(ApiError::FieldInvalid("weight"))?,
-            },
-            Self::Zone { node, zone } => {
-                // A zone is named as a node is.
-                let zone = id(zone)?.to_string();
-                MemberChange::Zone {
-                    node: id(node)?,
-                    zone,
-                }
-            }
-            Self::Replace { old, new } => {
-                let name = id(new)?;
-                let staged = ring.affairs.staged.iter().find_map(|change| match change {
-                    MemberChange::Join(member) | MemberChange::Replace { new: member, .. } => {
-                        (member.id == name).then(|| member.clone())
-                    }
-                    MemberChange::Leave(_)
-                    | MemberChange::Forget(_)
-                    | MemberChange::Weight { .. }
-                    | MemberChange::Zone { .. }
-                    | MemberChange::Spare(_) => None,
-                });
-                if let Some(member) = ring.member(&name) {
-                    return Err(ApiError::ChangeRefused(PlanError::AlreadyMember(
-                        member.id.clone(),
-                    )));
-                }
-                let new = staged.ok_or_else(|| ApiError::NotStaged(Name::of(new.as_bytes())))?;
-                MemberChange::Replace { old: id(old)?, new }
-            }
-        })
-    }
-}
-
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct About {
@@ -167,6 +89,9 @@ struct Cancelling {
 async fn stage(request: HttpRequest, payload: Payload, api: Api) -> Result<HttpResponse, ApiError> {
     let wanted: Wanted = read(&request, payload, &api).await?;
     let ring = ring_of(&api)?;
+    if wanted.is_so(&ring)? {
+        return plan::answer(&api, &[], false).await;
+    }
     let change = wanted.on(&ring)?;
     refuse_silent_loss(&ring, &change, wanted.accepts_loss())?;
     let changed = make(&api, &ring, Change::Stage(change)).await?;
@@ -210,8 +135,8 @@ async fn commit(
     let mut changes = ring.committable();
     let spared = without.unwrap_or_else(|| plan::spared(&api, &ring, &changes));
     changes.extend(spared.into_iter().map(MemberChange::Spare));
-    propose(&api, &ring, Change::Commit(changes)).await?;
-    Ok(made(&*ring_of(&api)?, true))
+    let changed = make(&api, &ring, Change::Commit(changes)).await?;
+    Ok(made(&*ring_of(&api)?, changed))
 }
 
 async fn cancel(
@@ -342,9 +267,11 @@ fn refuse_silent_loss(ring: &Ring, change: &MemberChange, accepted: bool) -> Res
 
 /// Proposes it; `false` if it is so already.
 async fn make(api: &Api, ring: &Ring, change: Change) -> Result<bool, ApiError> {
+    let is_cancel = matches!(change, Change::Cancel);
     match propose(api, ring, change).await {
         Ok(()) => Ok(true),
         Err(ApiError::ChangeRefused(PlanError::NothingToChange)) => Ok(false),
+        Err(ApiError::ChangeRefused(PlanError::NotMoving)) if is_cancel => Ok(false),
         Err(other) => Err(other),
     }
 }

@@ -26,12 +26,17 @@ pub(super) async fn api(token: Option<&[u8]>) -> (FakeNode, AdminApi) {
     let node = FakeNode::new("a");
     let (from, to) = (["a", "b", "c"], ["a", "b", "d"]);
     node.install(ring_of(&MEMBERS, &from, Some(&to))).await;
-    let health = HealthBoard::default();
-    health.of(&id("b")).failed();
+    let api = api_of(&node, token);
+    api.node.health.of(&id("b")).failed();
+    (node, api)
+}
+
+/// The operators' side of a node to which nobody is away.
+pub(super) fn api_of(node: &FakeNode, token: Option<&[u8]>) -> AdminApi {
     let handle = AdminHandle {
         view: node.view.clone(),
         life: LifePublisher::default().view(),
-        health,
+        health: HealthBoard::default(),
         started: crate::clock::monotonic(),
         reads: ReadCounts::default(),
         in_flight: InFlight::at_most(1024),
@@ -46,15 +51,14 @@ pub(super) async fn api(token: Option<&[u8]>) -> (FakeNode, AdminApi) {
         logs: LogControl::nowhere(),
         log: quiet(),
     };
-    let api = AdminApi {
+    AdminApi {
         node: handle,
         limits: Limits::default(),
         read_quorum: 2,
         token: token.map(digest),
         advertised: "n1.example.com:8081".to_owned(),
         requests: Arc::default(),
-    };
-    (node, api)
+    }
 }
 
 async fn get(api: AdminApi, path: &str) -> Value {

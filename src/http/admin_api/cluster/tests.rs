@@ -1,5 +1,7 @@
 //! The committed contract of `/cluster` against what is mounted and answered.
 
+mod again;
+
 use std::collections::BTreeSet;
 
 use actix_web::http::Method;
