@@ -1,6 +1,7 @@
 //! The committed contract of `/cluster` against what is mounted and answered.
 
 mod again;
+mod dry;
 
 use std::collections::BTreeSet;
 

@@ -60,6 +60,10 @@ impl Four {
         self.send(TestRequest::post(), path, body).await
     }
 
+    pub(super) async fn put(&self, path: &str, body: &Value) -> (u16, Value) {
+        self.send(TestRequest::put(), path, body).await
+    }
+
     async fn send(&self, request: TestRequest, path: &str, body: &Value) -> (u16, Value) {
         let app = init_service(app(self.api.clone())).await;
         let request = request.uri(path).set_json(body);
