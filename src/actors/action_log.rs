@@ -213,6 +213,9 @@ impl slog::KV for Facts<'_> {
         }
         if let Some(acks) = end.acks {
             out.emit_usize("quorate.acks.home", acks.home)?;
+            if let Some(incoming) = acks.incoming {
+                out.emit_usize("quorate.acks.incoming", incoming)?;
+            }
             out.emit_usize("quorate.acks.hinted", acks.hinted)?;
         }
         Ok(())

@@ -21,7 +21,7 @@ use super::ring_view::{RingPublisher, View};
 use super::worker::{Means, Quorums, Worker};
 use crate::dynamo::key::{Key, Partition};
 use crate::dynamo::node_id::{Incarnation, NodeId};
-use crate::dynamo::quorum::Fault;
+use crate::dynamo::quorum::{Acks, Fault};
 use crate::dynamo::ring::Ring;
 use crate::dynamo::version::{
     Actor as Writer, Body, Clock, Context as Seen, Decided, Dot, RequestId, Sibling, State,
@@ -294,6 +294,15 @@ pub(crate) fn in_time(millis: u64) -> Instant {
 }
 
 /// The first writes of some lives, each of a value that says whose it is.
+/// Who acknowledged while nothing moves.
+pub(crate) fn at_rest(home: usize, hinted: usize) -> Acks {
+    Acks {
+        home,
+        incoming: None,
+        hinted,
+    }
+}
+
 pub(crate) fn state(lives: &[u64]) -> State {
     let dot = |life: u64| Dot {
         actor: Writer {

@@ -3,6 +3,7 @@
 //! killed in the middle starts again and finds most of the work done.
 
 mod progress;
+mod slots;
 #[cfg(test)]
 mod tests;
 
@@ -15,7 +16,6 @@ use actix::ActorFutureExt;
 use actix::prelude::{Actor, Addr, AsyncContext, Context, Handler, Message, Recipient, WrapFuture};
 use futures_util::stream::{self, StreamExt};
 use slog::{Logger, debug, info, warn};
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
 use super::action_log::nanos;
@@ -33,6 +33,7 @@ use crate::dynamo::node_id::NodeId;
 use crate::dynamo::ring::Ring;
 use crate::wire::transfer::{FlipReply, PartitionCall, PullReply};
 use progress::{Begun, Board, Watch};
+use slots::Slots;
 
 /// Partitions pulled at the same time.
 const AT_ONCE: usize = 4;
@@ -49,7 +50,7 @@ pub struct Handoff {
     under_way: Option<u64>,
     board: Board,
     at_once: usize,
-    slots: Arc<Semaphore>,
+    slots: Arc<Slots>,
 }
 
 /// What the transfers work with.
@@ -99,7 +100,7 @@ impl Handoff {
             under_way: None,
             board: Board::default(),
             at_once: AT_ONCE,
-            slots: Arc::new(Semaphore::new(AT_ONCE)),
+            slots: Arc::new(Slots::new(AT_ONCE)),
         }
     }
 }
@@ -137,33 +138,19 @@ pub struct SetAtOnce(pub u32);
 impl Handler<SetAtOnce> for Handoff {
     type Result = ();
 
-    fn handle(&mut self, SetAtOnce(wanted): SetAtOnce, ctx: &mut Self::Context) {
+    fn handle(&mut self, SetAtOnce(wanted): SetAtOnce, _ctx: &mut Self::Context) {
         let wanted = usize::try_from(wanted).unwrap_or(MOST_AT_ONCE);
         let wanted = wanted.clamp(1, MOST_AT_ONCE);
         let before = std::mem::replace(&mut self.at_once, wanted);
-        if wanted > before {
-            self.slots.add_permits(wanted - before);
-            return;
-        }
-        let (slots, fewer) = (self.slots.clone(), before - wanted);
-        let taking = async move {
-            let permits = u32::try_from(fewer).unwrap_or_default();
-            if let Ok(taken) = slots.acquire_many(permits).await {
-                taken.forget();
-            }
-        };
-        ctx.spawn(taking.into_actor(self));
+        self.slots.add(wanted.saturating_sub(before));
+        self.slots.remove(before.saturating_sub(wanted));
     }
 }
 
 impl HandoffParts {
     /// Brings everything; gives the epoch in which the move began, or nothing when the ring has
     /// changed in between.
-    async fn bring_all(
-        &self,
-        epoch: u64,
-        (board, slots): (&Addr<Handoff>, &Semaphore),
-    ) -> Option<u64> {
+    async fn bring_all(&self, epoch: u64, (board, slots): (&Addr<Handoff>, &Slots)) -> Option<u64> {
         let view = self.view.load();
         let ring = view.ring.clone().filter(|ring| ring.epoch == epoch)?;
         let gains: Vec<Partition> = ring.gains(&view.me).collect();
@@ -211,13 +198,13 @@ impl HandoffParts {
     }
 
     /// A partition that waits holds up no other one.
-    async fn bring(&self, ring: &Ring, watch: Watch<'_>, slots: &Semaphore) -> bool {
+    async fn bring(&self, ring: &Ring, watch: Watch<'_>, slots: &Slots) -> bool {
         while self.view.load().epoch() == ring.epoch {
-            let Ok(slot) = slots.acquire().await else {
+            let Some(slot) = slots.take().await else {
                 return false;
             };
             let brought = self.bring_once(ring, watch).await;
-            drop(slot);
+            slots.give_back(slot);
             match brought {
                 Ok(true) => {
                     watch.is_at(Step::Flipped);

@@ -46,7 +46,7 @@ pub(super) async fn run(verb: Verb, streams: &mut Streams<'_>) -> Result<(), Fai
         Verb::Up(args) => steer(&args, "/cluster/up", streams).await,
         Verb::Cancel(args) => {
             let body = json!({"force": args.force});
-            act(&args.common, "/cluster/cancel", &body, streams).await
+            act(&args.common, "/cluster/cancel", body, streams).await
         }
         Verb::Transfers(args) => transfers(&args, streams).await,
         Verb::Limit(args) => limit(&args, streams).await,
@@ -70,13 +70,12 @@ async fn forget(args: &Forget, streams: &mut Streams<'_>) -> Result<(), Failure>
 }
 
 async fn revert(args: &Revert, streams: &mut Streams<'_>) -> Result<(), Failure> {
-    let body = json!({"node": args.node});
-    let path = (!args.common.dry_run).then_some("/cluster/revert");
-    plan_after(&args.common, path, &body, streams).await
+    let body = marked(json!({"node": args.node}), args.common.dry_run);
+    plan_after(&args.common, "/cluster/revert", &body, streams).await
 }
 
 async fn steer(args: &About, path: &str, streams: &mut Streams<'_>) -> Result<(), Failure> {
-    act(&args.common, path, &json!({"node": args.node}), streams).await
+    act(&args.common, path, json!({"node": args.node}), streams).await
 }
 
 async fn transfers(args: &Transfers, streams: &mut Streams<'_>) -> Result<(), Failure> {
@@ -96,14 +95,31 @@ async fn transfers(args: &Transfers, streams: &mut Streams<'_>) -> Result<(), Fa
 async fn limit(args: &Limit, streams: &mut Streams<'_>) -> Result<(), Failure> {
     let Limited::Transfers = args.what;
     let limits = json!({"at_once": args.at_once, "bytes_s": args.limit()});
-    if args.common.dry_run {
-        return Ok(line(streams.data, limits.to_string().as_bytes())?);
-    }
-    let admin = &args.common.admin;
+    let (admin, limits) = (&args.admin, marked(limits, args.dry_run));
     let answer = admin
         .send("PUT", "/cluster/transfers", &limits, streams)
         .await?;
-    Ok(line(streams.data, answer.to_string().as_bytes())?)
+    match admin.output.for_reports(streams) {
+        Format::Json => line(streams.data, answer.to_string().as_bytes())?,
+        Format::Table => show::limited(&answer, streams)?,
+    }
+    say_if_dry(args.dry_run, streams)
+}
+
+/// What is sent to be shown only what it would do.
+fn marked(mut body: Value, dry_run: bool) -> Value {
+    if let (Some(fields), true) = (body.as_object_mut(), dry_run) {
+        fields.insert("dry_run".to_owned(), Value::Bool(true));
+    }
+    body
+}
+
+fn say_if_dry(dry_run: bool, streams: &mut Streams<'_>) -> Result<(), Failure> {
+    if dry_run {
+        streams.data.flush()?;
+        writeln!(streams.chatter, "nothing was changed")?;
+    }
+    Ok(())
 }
 
 fn show_plan(admin: &AdminArgs, plan: &Value, streams: &mut Streams<'_>) -> Result<(), Failure> {
@@ -120,74 +136,70 @@ async fn stage(common: &Common, wanted: Value, streams: &mut Streams<'_>) -> Res
     } else {
         "/cluster/stage"
     };
-    plan_after(common, Some(path), &wanted, streams).await
+    plan_after(common, path, &wanted, streams).await
 }
 
 async fn plan_after(
     common: &Common,
-    path: Option<&str>,
+    path: &str,
     body: &Value,
     streams: &mut Streams<'_>,
 ) -> Result<(), Failure> {
     let admin = &common.admin;
-    let plan = match path {
-        Some(path) => admin.send("POST", path, body, streams).await?,
-        None => admin.get("/cluster/plan".to_owned(), streams).await?,
-    };
-    if !common.wait || !matches!(admin.output.for_reports(streams), Format::Json) {
+    let plan = admin.send("POST", path, body, streams).await?;
+    let waits = common.wait && !common.dry_run;
+    if !waits || !matches!(admin.output.for_reports(streams), Format::Json) {
         show_plan(admin, &plan, streams)?;
     }
-    if common.dry_run {
-        writeln!(streams.chatter, "nothing was changed")?;
-    } else if common.wait {
+    if waits {
         streams.data.flush()?;
         waiting::until_committed(admin, streams).await?;
     }
-    Ok(())
+    say_if_dry(common.dry_run, streams)
 }
 
 /// Does something that moves nothing, or less.
 async fn act(
     common: &Common,
     path: &str,
-    body: &Value,
+    body: Value,
     streams: &mut Streams<'_>,
 ) -> Result<(), Failure> {
-    if common.dry_run {
-        writeln!(
-            streams.chatter,
-            "would ask for {path} with {body}; nothing was changed"
-        )?;
-        return Ok(());
-    }
-    let answer = common.admin.send("POST", path, body, streams).await?;
+    let body = marked(body, common.dry_run);
+    let answer = common.admin.send("POST", path, &body, streams).await?;
     show_made(common, &answer, streams).await
 }
 
 /// Makes what is staged, as it was shown: by the epoch that is given, or by the plan that is
 /// printed first.
 async fn commit(args: &Commit, streams: &mut Streams<'_>) -> Result<(), Failure> {
-    let admin = &args.common.admin;
-    let shown = if let (Some(epoch), false) = (args.epoch, args.common.dry_run) {
+    let (admin, dry_run) = (&args.common.admin, args.common.dry_run);
+    let shown = if let Some(epoch) = args.epoch {
         json!({"epoch": epoch, "without": args.without()})
     } else {
         let plan = admin.get("/cluster/plan".to_owned(), streams).await?;
-        if args.common.dry_run {
-            return show_plan(admin, &plan, streams);
+        if !dry_run {
+            show_aside(&plan, streams)?;
         }
-        show_aside(&plan, streams)?;
         let spared = || plan.get("spared").cloned();
         let without = args.without().map(|without| json!(without));
         json!({"epoch": plan.get("epoch"), "without": without.or_else(spared)})
     };
+    let shown = marked(shown, dry_run);
     let answer = admin.send("POST", "/cluster/commit", &shown, streams).await;
-    if matches!(&answer, Err(Failure::Refused { code, .. }) if code == "ring_changed") {
+    let is_another = |code: &str| ["ring_changed", "plan_changed"].contains(&code);
+    if matches!(&answer, Err(Failure::Refused { code, .. }) if is_another(code)) {
         // The refusal is told even where the plan cannot be had.
         if let Ok(plan) = admin.get("/cluster/plan".to_owned(), streams).await {
             show_aside(&plan, streams)?;
         }
     }
-    show_made(&args.common, &answer?, streams).await
+    let answer = answer?;
+    if dry_run {
+        show_plan(admin, &answer, streams)?;
+        return say_if_dry(dry_run, streams);
+    }
+    show_made(&args.common, &answer, streams).await
 }
 
 /// A plan that is not what was asked for, but what an operator has to see.
@@ -206,17 +218,18 @@ async fn show_made(
     made: &Value,
     streams: &mut Streams<'_>,
 ) -> Result<(), Failure> {
+    let waits = common.wait && !common.dry_run;
     match common.admin.output.for_reports(streams) {
-        Format::Json if common.wait => {}
+        Format::Json if waits => {}
         Format::Json => line(streams.data, made.to_string().as_bytes())?,
         Format::Table => show::made(made, streams)?,
     }
-    if common.wait {
+    if waits {
         // What follows goes another way, and must not come first.
         streams.data.flush()?;
         waiting::until_at_rest(&common.admin, streams).await?;
     }
-    Ok(())
+    say_if_dry(common.dry_run, streams)
 }
 
 fn join(streams: &mut Streams<'_>) -> Result<(), Failure> {

@@ -83,6 +83,7 @@ codes! {
     StorageFull INSUFFICIENT_STORAGE "storage_full",
     ChangeRefused CONFLICT "change_refused",
     RingChanged CONFLICT "ring_changed",
+    PlanChanged CONFLICT "plan_changed",
     NotStaged CONFLICT "not_staged",
     DataLossNotAccepted CONFLICT "data_loss_not_accepted",
     NotAgreed SERVICE_UNAVAILABLE "not_agreed",
@@ -229,6 +230,9 @@ pub enum ApiError {
     /// The ring is not the one that the change was meant for.
     #[error("The ring is at epoch {0} now: look at the plan again")]
     RingChanged(u64),
+    /// Some would get nothing by the change, and nobody has said who.
+    #[error("Members that the change gives something to do not answer: look at the plan again")]
+    PlanChanged,
     /// A node that is to come in has not asked to.
     #[error("{0} is not staged: start it with --auto-commit false and the cluster's --seeds first")]
     NotStaged(Name),
@@ -300,6 +304,7 @@ impl ApiError {
             Self::StorageFull(_) => Code::StorageFull,
             Self::ChangeRefused(_) => Code::ChangeRefused,
             Self::RingChanged(_) => Code::RingChanged,
+            Self::PlanChanged => Code::PlanChanged,
             Self::NotStaged(_) => Code::NotStaged,
             Self::DataLossNotAccepted(..) => Code::DataLossNotAccepted,
             Self::NotAgreed(_) => Code::NotAgreed,
@@ -321,6 +326,7 @@ impl ApiError {
             | Code::StorageFull
             | Code::ChangeRefused
             | Code::RingChanged
+            | Code::PlanChanged
             | Code::NotStaged
             | Code::DataLossNotAccepted
             | Code::NotAgreed => false,

@@ -117,7 +117,15 @@ async fn never_at_once<T>(answering: impl Future<Output = T>) -> T {
 /// The value of [`ACKS`].
 #[must_use]
 pub fn acks_text(acks: Acks) -> String {
-    format!("home={},hinted={}", acks.home, acks.hinted)
+    let Acks {
+        home,
+        incoming,
+        hinted,
+    } = acks;
+    match incoming {
+        None => format!("home={home},hinted={hinted}"),
+        Some(incoming) => format!("home={home},incoming={incoming},hinted={hinted}"),
+    }
 }
 
 /// The request's `Idempotency-Key`, hashed; `None` if it has none.
@@ -192,6 +200,23 @@ mod tests {
         assert!(!["a", "b"].contains(&Correlation::of(&twice).trace.as_str()));
         let none = HeaderMap::new();
         assert_ne!(Correlation::of(&none).trace, Correlation::of(&none).trace);
+    }
+
+    #[test]
+    fn acks_name_both_owner_sets_while_there_are_two() {
+        for (incoming, text) in [
+            (None, "home=2,hinted=1"),
+            (Some(0), "home=2,incoming=0,hinted=1"),
+            (Some(3), "home=2,incoming=3,hinted=1"),
+        ] {
+            let (home, hinted) = (2, 1);
+            let acks = Acks {
+                home,
+                incoming,
+                hinted,
+            };
+            assert_eq!(acks_text(acks), text);
+        }
     }
 
     #[test]

@@ -26,7 +26,11 @@ use quorate::limits::Limits;
 use quorate::wire::clock::ClockCodec;
 use tokio::sync::watch;
 
-const ACKS: Acks = Acks { home: 2, hinted: 0 };
+const ACKS: Acks = Acks {
+    home: 2,
+    incoming: None,
+    hinted: 0,
+};
 const MAX_SIBLINGS: usize = 5;
 
 /// A node that listens until it is dropped.

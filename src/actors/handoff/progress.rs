@@ -110,7 +110,6 @@ impl Handler<News> for Handoff {
         let Some((transfer, since)) = self.board.transfers.get_mut(&partition.number()) else {
             return;
         };
-        transfer.waiting_for = None;
         match what {
             What::From { owner, total } => {
                 transfer.from = Some(owner.to_string());
@@ -126,6 +125,10 @@ impl Handler<News> for Handoff {
                 transfer.rate_bytes_s = u64::try_from(rate).unwrap_or(u64::MAX);
             }
             What::Step(step) => {
+                // What the last attempt waited for the next one may wait for too, in silence.
+                if transfer.step != step {
+                    transfer.waiting_for = None;
+                }
                 transfer.step = step;
                 transfer.done = transfer.total;
             }

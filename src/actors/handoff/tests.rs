@@ -1,5 +1,7 @@
 //! Moves between the parts of real nodes in memory, over real sockets.
 
+mod shown;
+
 use std::sync::Arc;
 
 use bytes::Bytes;

@@ -67,8 +67,8 @@ pub(in crate::cli) struct Commit {
     /// The epoch of the plan that was shown; without it, the plan is shown now
     #[arg(long)]
     pub(super) epoch: Option<u64>,
-    /// Members that get nothing by it, as the plan showed, or `none`; if this is not given, those
-    /// that do not answer now
+    /// Members that get nothing by it, as the plan showed, or `none`. With --epoch and without this,
+    /// it is refused if there are such members now
     #[arg(long, value_name = "NODE,…", value_delimiter = ',')]
     without: Option<Vec<String>>,
     #[command(flatten)]
@@ -185,8 +185,11 @@ pub(in crate::cli) struct Limit {
     /// Bytes per second of each node, or `none`
     #[arg(value_parser = rate)]
     pub(super) bytes_s: Rate,
+    /// Show which members would be told, and tell none
+    #[arg(long)]
+    pub(super) dry_run: bool,
     #[command(flatten)]
-    pub(super) common: Common,
+    pub(super) admin: AdminArgs,
 }
 
 impl Limit {

@@ -82,15 +82,17 @@ pub(super) fn plan(plan: &Value, streams: &mut Streams<'_>) -> Result<(), Failur
     // What follows goes another way, and must not come first.
     out.flush()?;
     let spared: Vec<String> = list(plan, "spared").iter().map(|n| cell(Some(n))).collect();
-    let without = if spared.is_empty() {
-        String::new()
-    } else {
-        format!(" --without {}", spared.join(","))
+    // Said even if it is nobody, so that what is committed is what was shown.
+    let without = match spared.join(",") {
+        nobody if nobody.is_empty() => "none".to_owned(),
+        names => names,
     };
-    writeln!(
-        streams.chatter,
-        "to make it so: quorate cluster commit --epoch {epoch}{without}"
-    )?;
+    if !is_dry(plan) {
+        writeln!(
+            streams.chatter,
+            "to make it so: quorate cluster commit --epoch {epoch} --without {without}"
+        )?;
+    }
     Ok(())
 }
 
@@ -179,11 +181,25 @@ fn loads(plan: &Value) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// What a change has made.
+/// Whether it tells only what would be.
+fn is_dry(answer: &Value) -> bool {
+    answer.get("dry_run").and_then(Value::as_bool) == Some(true)
+}
+
+/// What a change has made, or would make.
 pub(super) fn made(made: &Value, streams: &mut Streams<'_>) -> Result<(), Failure> {
     let (epoch, moving) = (number(made, "epoch"), number(made, "moving"));
+    let changed = made.get("changed").and_then(Value::as_bool) != Some(false);
+    if is_dry(made) && changed {
+        let next = epoch.saturating_add(1);
+        writeln!(
+            streams.data,
+            "it would make epoch {next}, in which {moving} partitions move"
+        )?;
+        return Ok(());
+    }
     if made.get("changed").and_then(Value::as_bool) == Some(false) {
-        writeln!(streams.data, "it was so already; epoch {epoch}")?;
+        writeln!(streams.data, "there is nothing to change; epoch {epoch}")?;
     } else {
         writeln!(streams.data, "epoch {epoch} is in force")?;
     }
@@ -192,6 +208,26 @@ pub(super) fn made(made: &Value, streams: &mut Streams<'_>) -> Result<(), Failur
             streams.data,
             "{moving} partitions are moving; see quorate cluster transfers"
         )?;
+    }
+    Ok(())
+}
+
+/// Who pulls how fast from now on, or would.
+pub(super) fn limited(told: &Value, streams: &mut Streams<'_>) -> Result<(), Failure> {
+    let out = &mut *streams.data;
+    let rate = match told.get("bytes_s").and_then(Value::as_u64) {
+        Some(rate) => format!("{rate} bytes a second"),
+        None => "any number of bytes a second".to_owned(),
+    };
+    let at_once = number(told, "at_once");
+    let nodes = joined(list(told, "limited"));
+    writeln!(
+        out,
+        "at most {at_once} partitions at a time and {rate} each: {nodes}"
+    )?;
+    let silent = list(told, "silent");
+    if !silent.is_empty() {
+        writeln!(out, "no answer from {}", joined(silent))?;
     }
     Ok(())
 }
@@ -338,10 +374,55 @@ mod tests {
         ] {
             assert!(text.contains(part), "no {part:?} in {text}");
         }
+        let mut shown = json!({"epoch": 4, "staged": ["leave n2"], "moving": 3, "spared": []});
+        let text = told(|streams| plan(&shown, streams));
+        assert!(
+            text.ends_with("commit --epoch 4 --without none\n"),
+            "{text}"
+        );
+        shown["dry_run"] = json!(true);
+        let text = told(|streams| plan(&shown, streams));
+        assert!(!text.contains("to make it so"), "it is not staged: {text}");
         let nothing = told(|streams| plan(&json!({"epoch": 2, "staged": []}), streams));
         assert_eq!(nothing, "epoch 2: nothing is staged\n");
         let stuck = json!({"epoch": 2, "staged": ["leave n1"], "error": "no member would be left"});
         assert!(told(|s| plan(&stuck, s)).contains("cannot be committed: no member would be left"));
+    }
+
+    #[test]
+    fn what_was_made_or_would_be_is_told_in_words() {
+        let rows = [
+            (
+                json!({"epoch": 7, "changed": true, "moving": 0}),
+                "epoch 7 is in force\n",
+            ),
+            (
+                json!({"epoch": 7, "changed": true, "moving": 3}),
+                "epoch 7 is in force\n3 partitions are moving; see quorate cluster transfers\n",
+            ),
+            (
+                json!({"epoch": 7, "changed": false, "moving": 0}),
+                "there is nothing to change; epoch 7\n",
+            ),
+            (
+                json!({"epoch": 7, "changed": true, "moving": 3, "dry_run": true}),
+                "it would make epoch 8, in which 3 partitions move\n",
+            ),
+            (
+                json!({"epoch": 7, "changed": false, "moving": 0, "dry_run": true}),
+                "there is nothing to change; epoch 7\n",
+            ),
+        ];
+        for (answer, text) in rows {
+            assert_eq!(told(|streams| made(&answer, streams)), text, "{answer}");
+        }
+        let answer = json!({"at_once": 2, "bytes_s": 9, "limited": ["n1", "n2"], "silent": ["n3"]});
+        let text = "at most 2 partitions at a time and 9 bytes a second each: n1, n2\n\
+            no answer from n3\n";
+        assert_eq!(told(|streams| limited(&answer, streams)), text);
+        let answer = json!({"at_once": 2, "bytes_s": null, "limited": ["n1"], "silent": []});
+        let text = "at most 2 partitions at a time and any number of bytes a second each: n1\n";
+        assert_eq!(told(|streams| limited(&answer, streams)), text);
     }
 
     #[test]

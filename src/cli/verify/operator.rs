@@ -222,7 +222,11 @@ impl Errand {
 
 /// Has what is staged committed as it was shown; whether it was.
 pub(super) async fn commit(admin: &str, epoch: u64) -> bool {
-    send(admin, "POST", "/cluster/commit", &json!({"epoch": epoch})).await
+    let Some(plan) = ask(admin, "GET", "/cluster/plan", None).await else {
+        return false;
+    };
+    let shown = json!({"epoch": epoch, "without": plan.get("spared")});
+    send(admin, "POST", "/cluster/commit", &shown).await
 }
 
 /// Everything that is on its way.

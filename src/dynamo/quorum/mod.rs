@@ -84,8 +84,11 @@ pub struct Shortfall {
 /// Who stands behind an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Acks {
-    /// Owners.
+    /// Owners; while the partition moves, those before.
     pub home: usize,
+    /// While the partition moves: incoming owners. Who owns it before and after counts in both. None
+    /// where the quorum is of the owners before alone, as in a read until the flip.
+    pub incoming: Option<usize>,
     /// Fallbacks that hold a hint for an owner that did not acknowledge itself.
     pub hinted: usize,
 }

@@ -27,7 +27,9 @@ pub struct ReadQuorum {
     before: Option<Count>,
     /// What those replied that are read.
     replies: Vec<(NodeId, State)>,
-    /// Replies of fallbacks for those.
+    /// How many of the owners before vouch for the ring themselves.
+    vouch: usize,
+    /// Replies of fallbacks.
     hinted: usize,
     faults: Vec<Fault>,
     merged: Option<State>,
@@ -181,7 +183,10 @@ impl ReadQuorum {
     pub fn record(&mut self, node: &NodeId, outcome: Result<State, Fault>) -> Decision {
         let is_read = self.read.has(node);
         let vouches = !is_read && matches!(outcome, Err(Fault::Flipped));
-        self.count(node, outcome.is_ok() || vouches);
+        let counts = outcome.is_ok() || vouches;
+        self.count(node, counts);
+        let is_before = self.before.as_ref().is_some_and(|count| count.has(node));
+        self.vouch += usize::from(counts && is_before);
         match outcome {
             Ok(state) => {
                 self.merge(&state);
@@ -202,7 +207,8 @@ impl ReadQuorum {
         match outcome {
             Ok(state) => {
                 self.merge(&state);
-                self.hinted += usize::from(self.read.has(owner));
+                let stands_in = self.counts().any(|count| count.has(owner));
+                self.hinted += usize::from(stands_in);
             }
             Err(fault) => self.faults.push(fault),
         }
@@ -251,12 +257,19 @@ impl ReadQuorum {
         self.merged.clone().unwrap_or_default()
     }
 
-    /// Who answered so far, of those that are read.
+    /// Who stands behind the answer so far. Of the owners before, while those that are read are
+    /// incoming, all that vouch for the ring.
     #[must_use]
     pub fn acks(&self) -> Acks {
+        let (read, hinted) = (self.replies.len(), self.hinted);
+        let (home, incoming) = match self.before {
+            None => (read, None),
+            Some(_) => (self.vouch, Some(read)),
+        };
         Acks {
-            home: self.replies.len(),
-            hinted: self.hinted,
+            home,
+            incoming,
+            hinted,
         }
     }
 

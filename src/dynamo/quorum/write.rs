@@ -195,10 +195,13 @@ impl WriteQuorum {
     /// Who acknowledged so far.
     #[must_use]
     pub fn acks(&self) -> Acks {
-        let home = self.slots.iter().filter(|slot| slot.is_home()).count();
-        let filled = self.slots.iter().filter(|slot| slot.is_filled()).count();
-        let hinted = filled - home;
-        Acks { home, hinted }
+        let mut home = self.sets.iter().map(|set| self.count(set, Slot::is_home));
+        let is_hinted = |slot: &&Slot| slot.is_filled() && !slot.is_home();
+        Acks {
+            home: home.next().unwrap_or_default(),
+            incoming: home.next(),
+            hinted: self.slots.iter().filter(is_hinted).count(),
+        }
     }
 
     /// The faults so far, of owners and fallbacks.
@@ -337,12 +340,18 @@ mod tests {
         quorum.decide()
     }
 
-    /// Owners, incoming owners, W, fallbacks, script, decision, (home, hinted), owners left without.
+    fn told(acks: Acks) -> String {
+        let incoming = acks.incoming.map(|n| format!("+{n}")).unwrap_or_default();
+        format!("{}{incoming}/{}", acks.home, acks.hinted)
+    }
+
+    /// Owners, incoming owners, W, fallbacks, script, decision, who acknowledged (home, or
+    /// home and incoming, by fallbacks), owners left without.
     #[test]
     fn slots_are_filled_by_owners_or_by_fallbacks_and_never_twice_by_one_node() {
         use Decision::{Done, Wait};
         let rows = [
-            ("abc", "", 2, "de", "a+ b- b>d bd+", Done, (1, 1), "c"),
+            ("abc", "", 2, "de", "a+ b- b>d bd+", Done, "1/1", "c"),
             (
                 "abc",
                 "",
@@ -350,10 +359,10 @@ mod tests {
                 "de",
                 "a- a>d ad+ b- b>e be+",
                 Done,
-                (0, 2),
+                "0/2",
                 "c",
             ),
-            ("abc", "", 2, "d", "a- a>d b- b>. ad+", Wait, (0, 1), "bc"),
+            ("abc", "", 2, "d", "a- a>d b- b>. ad+", Wait, "0/1", "bc"),
             (
                 "abc",
                 "",
@@ -361,10 +370,10 @@ mod tests {
                 "d",
                 "a- a>d b- ad+ c-",
                 failed(2, 1),
-                (0, 1),
+                "0/1",
                 "bc",
             ),
-            ("abc", "", 3, "de", "a+ b+ c- c>d", Wait, (2, 0), "c"),
+            ("abc", "", 3, "de", "a+ b+ c- c>d", Wait, "2/0", "c"),
             (
                 "abc",
                 "",
@@ -372,27 +381,33 @@ mod tests {
                 "de",
                 "a+ b+ c- c>d cd- c>e ce+",
                 Done,
-                (2, 1),
+                "2/1",
                 "",
             ),
             // A fallback that is left may still save a lost slot; none is left for a second.
-            ("abc", "", 2, "d", "a- b-", Wait, (0, 0), "abc"),
-            ("abc", "", 2, "d", "a- b- c-", failed(2, 0), (0, 0), "abc"),
+            ("abc", "", 2, "d", "a- b-", Wait, "0/0", "abc"),
+            ("abc", "", 2, "d", "a- b- c-", failed(2, 0), "0/0", "abc"),
             // The owner itself counts for more than its fallback, and the slot only once.
-            ("abc", "", 2, "d", "a- a>d ad+ a+", Wait, (1, 0), "bc"),
-            ("abc", "", 2, "de", "a- a>d a>. ad+ a>.", Wait, (0, 1), "bc"),
+            ("abc", "", 2, "d", "a- a>d ad+ a+", Wait, "1/0", "bc"),
+            ("abc", "", 2, "de", "a- a>d a>. ad+ a>.", Wait, "0/1", "bc"),
             // What one stood in for another has not done is no outcome of this slot.
-            ("abc", "", 2, "de", "a- a>d ae+ bd+", Wait, (0, 0), "abc"),
+            ("abc", "", 2, "de", "a- a>d ae+ bd+", Wait, "0/0", "abc"),
             // A slot in both sets counts in both.
-            ("abc", "abd", 2, "e", "a- a>e ae+ b+", Done, (1, 1), "cd"),
-            ("abc", "abd", 2, "e", "c- c>e ce+ b+", Wait, (1, 1), "ad"),
+            ("abc", "abd", 2, "e", "a- a>e ae+ b+", Done, "1+1/1", "cd"),
+            ("abc", "abd", 2, "e", "c- c>e ce+ b+", Wait, "1+1/1", "ad"),
+            // An owner counts for its set, and who is in both in both.
+            ("abc", "abd", 2, "", "a+ c+", Wait, "2+1/0", "bd"),
+            ("abc", "abd", 2, "", "a+ d+", Wait, "1+2/0", "bc"),
+            ("abc", "abd", 2, "", "a+ b+ d+", Done, "2+3/0", "c"),
+            ("abc", "def", 2, "", "a+ b+", Wait, "2+0/0", "cdef"),
+            ("abc", "def", 2, "", "a+ b+ d+ e+ f+", Done, "2+3/0", "c"),
         ];
-        for (owners, incoming, w, spare, script, decision, (home, hinted), left) in rows {
+        for (owners, incoming, w, spare, script, decision, acks, left) in rows {
             let mut quorum = quorum(owners, incoming, w);
             quorum.stand_by(ids(spare));
             let row = format!("{owners}/{incoming} W={w} {script}");
             assert_eq!(follow(&mut quorum, script), decision, "{row}");
-            assert_eq!(quorum.acks(), Acks { home, hinted }, "{row}");
+            assert_eq!(told(quorum.acks()), acks, "{row}");
             let left = match left {
                 "" => WriteFollowUp::Nothing,
                 names => WriteFollowUp::Hint(ids(names)),

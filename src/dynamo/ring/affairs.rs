@@ -68,6 +68,24 @@ impl Ring {
             .any(|(leaver, _)| leaver == id)
     }
 
+    /// Whether the member is on its way out like this or, if nobody of this name is a member or
+    /// staged to be one, the last one that was went like this.
+    #[must_use]
+    pub fn is_gone(&self, id: &NodeId, how: Departure) -> bool {
+        if self.member(id).is_some() {
+            let mut under_way = self.affairs.under_way.iter();
+            return under_way.any(|change| change.leaving.contains(&(id.clone(), how)));
+        }
+        let last = self
+            .affairs
+            .departed
+            .iter()
+            .rev()
+            .find(|gone| gone.id == *id);
+        let comes = |change: &MemberChange| change.node() == id;
+        last.is_some_and(|gone| gone.how == how) && !self.affairs.staged.iter().any(comes)
+    }
+
     /// The members that decide about the next epoch: all but those on their way out, which may be
     /// gone already.
     pub fn voters(&self) -> impl Iterator<Item = &Member> {

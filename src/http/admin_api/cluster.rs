@@ -4,22 +4,25 @@
 mod plan;
 #[cfg(test)]
 mod tests;
+mod wanted;
 
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::future::join;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Api, going_down, json_body, line, only};
+use self::plan::Plan;
+use self::wanted::Wanted;
+use super::{Api, going_down, json_body, line, names, only};
 use crate::actors::handle::Readiness;
-use crate::actors::surveyor::{AllBurdens, AllTransfers, LimitAll, every_transfer};
+use crate::actors::surveyor::{AllBurdens, AllTransfers, Answers, LimitAll, every_transfer};
 use crate::dynamo::membership::promise::Loss;
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::ring::{Change, MemberChange, Outline, PlanError, Ring, plan as planned};
-use crate::http::api_error::{ApiError, Name};
-use crate::wire::transfers::LimitCall;
+use crate::http::api_error::ApiError;
+use crate::wire::transfers::{LimitCall, Step};
 
 /// Longest body: a change with the longest names takes some 200 bytes.
 const BODY_BYTES: usize = 4096;
@@ -56,90 +59,12 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
         );
 }
 
-/// A change as an operator asks for it.
-#[derive(Debug, Deserialize)]
-#[serde(tag = "change", rename_all = "lowercase", deny_unknown_fields)]
-enum Wanted {
-    Leave {
-        node: String,
-    },
-    Replace {
-        old: String,
-        new: String,
-    },
-    Forget {
-        node: String,
-        #[serde(default)]
-        accept_data_loss: bool,
-    },
-    Weight {
-        node: String,
-        weight: u32,
-    },
-    Zone {
-        node: String,
-        zone: String,
-    },
-}
-
-impl Wanted {
-    fn accepts_loss(&self) -> bool {
-        match self {
-            Self::Forget {
-                accept_data_loss, ..
-            } => *accept_data_loss,
-            Self::Leave { .. } | Self::Replace { .. } | Self::Weight { .. } | Self::Zone { .. } => {
-                true
-            }
-        }
-    }
-
-    fn on(&self, ring: &Ring) -> Result<MemberChange, ApiError> {
-        Ok(match self {
-            Self::Leave { node } => MemberChange::Leave(id(node)?),
-            Self::Forget { node, .. } => MemberChange::Forget(id(node)?),
-            Self::Weight { node, weight } => MemberChange::Weight {
-                node: id(node)?,
-                weight: Some(*weight)
-                    .filter(|w| *w > 0)
-                    .ok_or(ApiError::FieldInvalid("weight"))?,
-            },
-            Self::Zone { node, zone } => {
-                // A zone is named as a node is.
-                let zone = id(zone)?.to_string();
-                MemberChange::Zone {
-                    node: id(node)?,
-                    zone,
-                }
-            }
-            Self::Replace { old, new } => {
-                let name = id(new)?;
-                let staged = ring.affairs.staged.iter().find_map(|change| match change {
-                    MemberChange::Join(member) | MemberChange::Replace { new: member, .. } => {
-                        (member.id == name).then(|| member.clone())
-                    }
-                    MemberChange::Leave(_)
-                    | MemberChange::Forget(_)
-                    | MemberChange::Weight { .. }
-                    | MemberChange::Zone { .. }
-                    | MemberChange::Spare(_) => None,
-                });
-                if let Some(member) = ring.member(&name) {
-                    return Err(ApiError::ChangeRefused(PlanError::AlreadyMember(
-                        member.id.clone(),
-                    )));
-                }
-                let new = staged.ok_or_else(|| ApiError::NotStaged(Name::of(new.as_bytes())))?;
-                MemberChange::Replace { old: id(old)?, new }
-            }
-        })
-    }
-}
-
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct About {
     node: String,
+    #[serde(default)]
+    dry_run: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -147,6 +72,8 @@ struct About {
 struct Reverting {
     #[serde(default)]
     node: Option<String>,
+    #[serde(default)]
+    dry_run: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -155,6 +82,8 @@ struct Committing {
     epoch: u64,
     #[serde(default)]
     without: Option<Vec<String>>,
+    #[serde(default)]
+    dry_run: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -162,15 +91,32 @@ struct Committing {
 struct Cancelling {
     #[serde(default)]
     force: bool,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Limiting {
+    #[serde(default)]
+    at_once: Option<u32>,
+    #[serde(default)]
+    bytes_s: Option<u64>,
+    #[serde(default)]
+    dry_run: bool,
 }
 
 async fn stage(request: HttpRequest, payload: Payload, api: Api) -> Result<HttpResponse, ApiError> {
     let wanted: Wanted = read(&request, payload, &api).await?;
     let ring = ring_of(&api)?;
+    if wanted.is_so(&ring)? {
+        return plan::answer(&api, &ring, Plan::of(&ring, false)).await;
+    }
     let change = wanted.on(&ring)?;
     refuse_silent_loss(&ring, &change, wanted.accepts_loss())?;
-    let changed = make(&api, &ring, Change::Stage(change)).await?;
-    plan::answer(&api, &[], changed).await
+    let made = make(&api, &ring, Change::Stage(change)).await?;
+    let ring = ring_of(&api)?;
+    plan::answer(&api, &ring, Plan::of(&ring, made.changed)).await
 }
 
 async fn revert(
@@ -180,9 +126,14 @@ async fn revert(
 ) -> Result<HttpResponse, ApiError> {
     let wanted: Reverting = read(&request, payload, &api).await?;
     let node = wanted.node.as_deref().map(id).transpose()?;
+    let (ring, change) = (ring_of(&api)?, Change::Revert(node));
+    if wanted.dry_run {
+        let next = foreseen(&ring, &change)?;
+        return plan::answer(&api, &ring, Plan::staging(&ring, next.as_ref())).await;
+    }
+    let made = make(&api, &ring, change).await?;
     let ring = ring_of(&api)?;
-    let changed = make(&api, &ring, Change::Revert(node)).await?;
-    plan::answer(&api, &[], changed).await
+    plan::answer(&api, &ring, Plan::of(&ring, made.changed)).await
 }
 
 async fn commit(
@@ -190,9 +141,11 @@ async fn commit(
     payload: Payload,
     api: Api,
 ) -> Result<HttpResponse, ApiError> {
-    let Committing { epoch, without } = read(&request, payload, &api).await?;
+    let wanted: Committing = read(&request, payload, &api).await?;
+    let (epoch, dry_run) = (wanted.epoch, wanted.dry_run);
     let ring = ring_of(&api)?;
-    let without = without.map(|names| names.iter().map(|name| id(name)).collect());
+    let named = wanted.without.as_ref();
+    let without = named.map(|names| names.iter().map(|name| id(name)).collect());
     let without: Option<Vec<NodeId>> = without.transpose()?;
     let since = ring.affairs.under_way.as_ref().map(|change| change.since);
     if since == Some(epoch + 1) {
@@ -201,17 +154,23 @@ async fn commit(
         let differs = without.iter().flatten().any(|node| gainers.contains(node));
         return match differs {
             true => Err(ApiError::RingChanged(ring.epoch)),
-            false => Ok(made(&ring, false)),
+            false if dry_run => plan::answer(&api, &ring, Plan::staging(&ring, None)).await,
+            false => Ok(Made::nothing(&ring).answer(false)),
         };
     }
     if ring.epoch != epoch {
         return Err(ApiError::RingChanged(ring.epoch));
     }
     let mut changes = ring.committable();
-    let spared = without.unwrap_or_else(|| plan::spared(&api, &ring, &changes));
-    changes.extend(spared.into_iter().map(MemberChange::Spare));
-    propose(&api, &ring, Change::Commit(changes)).await?;
-    Ok(made(&*ring_of(&api)?, true))
+    let without = plan::as_shown(&api, (&ring, &changes), without)?;
+    changes.extend(without.iter().cloned().map(MemberChange::Spare));
+    let change = Change::Commit(changes);
+    if dry_run {
+        let changes = foreseen(&ring, &change)?.is_some();
+        let plan = Plan::committing(&ring, changes, without);
+        return plan::answer(&api, &ring, plan).await;
+    }
+    Ok(make(&api, &ring, change).await?.answer(false))
 }
 
 async fn cancel(
@@ -219,23 +178,20 @@ async fn cancel(
     payload: Payload,
     api: Api,
 ) -> Result<HttpResponse, ApiError> {
-    let Cancelling { force } = read(&request, payload, &api).await?;
+    let Cancelling { force, dry_run } = read(&request, payload, &api).await?;
     let ring = ring_of(&api)?;
     let Ok(all) = api.node.survey(AllTransfers).await else {
         return Ok(going_down());
     };
-    let flipped =
-        |t: &crate::wire::transfers::Transfer| t.step == crate::wire::transfers::Step::Flipped;
     let has_flipped = all
         .iter()
-        .filter_map(|(_, t)| t.as_ref())
+        .filter_map(|(_, transfers)| transfers.as_ref())
         .flatten()
-        .any(flipped);
+        .any(|transfer| transfer.step == Step::Flipped);
     if has_flipped && !force {
         return Err(ApiError::ChangeRefused(PlanError::Flipped));
     }
-    let changed = make(&api, &ring, Change::Cancel).await?;
-    Ok(made(&*ring_of(&api)?, changed))
+    act(&api, &ring, Change::Cancel, dry_run).await
 }
 
 async fn down(request: HttpRequest, payload: Payload, api: Api) -> Result<HttpResponse, ApiError> {
@@ -252,10 +208,9 @@ async fn steer(
     api: Api,
     down: bool,
 ) -> Result<HttpResponse, ApiError> {
-    let About { node } = read(&request, payload, &api).await?;
+    let About { node, dry_run } = read(&request, payload, &api).await?;
     let (node, ring) = (id(&node)?, ring_of(&api)?);
-    let changed = make(&api, &ring, Change::Steer { node, down }).await?;
-    Ok(made(&*ring_of(&api)?, changed))
+    act(&api, &ring, Change::Steer { node, down }, dry_run).await
 }
 
 async fn transfers(api: Api) -> HttpResponse {
@@ -290,23 +245,36 @@ async fn transfers(api: Api) -> HttpResponse {
 }
 
 async fn limit(request: HttpRequest, payload: Payload, api: Api) -> Result<HttpResponse, ApiError> {
-    let limits: LimitCall = read(&request, payload, &api).await?;
-    if limits.at_once == Some(0) || limits.bytes_s == Some(0) {
+    let wanted: Limiting = read(&request, payload, &api).await?;
+    let (at_once, bytes_s) = (wanted.at_once, wanted.bytes_s);
+    if at_once == Some(0) || bytes_s == Some(0) {
         return Err(ApiError::FieldInvalid("at_once or bytes_s"));
     }
-    let Ok(all) = api.node.survey(LimitAll(limits)).await else {
+    let told = if wanted.dry_run {
+        // Who answers this would be told.
+        let all = api.node.survey(AllBurdens).await;
+        all.map(who_answered)
+    } else {
+        let all = api.node.survey(LimitAll(LimitCall { at_once, bytes_s }));
+        all.await.map(who_answered)
+    };
+    let Ok((limited, silent)) = told else {
         return Ok(going_down());
     };
-    let (told, silent): (Vec<_>, Vec<_>) = all.iter().partition(|(_, answer)| answer.is_some());
-    let names = |nodes: &[&(NodeId, Option<()>)]| -> Vec<String> {
-        nodes.iter().map(|(node, _)| node.to_string()).collect()
-    };
-    Ok(line(&json!({
-        "at_once": limits.at_once,
-        "bytes_s": limits.bytes_s,
-        "limited": names(&told),
+    let told = json!({
+        "at_once": at_once,
+        "bytes_s": bytes_s,
+        "limited": names(&limited),
         "silent": names(&silent),
-    })))
+    });
+    Ok(line(&marked(told, wanted.dry_run)))
+}
+
+/// Those that gave an answer, and those that gave none.
+fn who_answered<T>(all: Answers<T>) -> (Vec<NodeId>, Vec<NodeId>) {
+    let (told, silent): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, a)| a.is_some());
+    let names = |nodes: Answers<T>| nodes.into_iter().map(|(node, _)| node).collect();
+    (names(told), names(silent))
 }
 
 async fn read<T: DeserializeOwned>(
@@ -340,12 +308,85 @@ fn refuse_silent_loss(ring: &Ring, change: &MemberChange, accepted: bool) -> Res
     ))
 }
 
-/// Proposes it; `false` if it is so already.
-async fn make(api: &Api, ring: &Ring, change: Change) -> Result<bool, ApiError> {
-    match propose(api, ring, change).await {
-        Ok(()) => Ok(true),
-        Err(ApiError::ChangeRefused(PlanError::NothingToChange)) => Ok(false),
-        Err(other) => Err(other),
+/// What came of a change, or would.
+struct Made {
+    /// The epoch in force.
+    epoch: u64,
+    changed: bool,
+    /// Partitions that move by then.
+    moving: usize,
+}
+
+impl Made {
+    fn nothing(ring: &Ring) -> Self {
+        Self {
+            epoch: ring.epoch,
+            changed: false,
+            moving: ring.moving(),
+        }
+    }
+
+    fn answer(&self, dry_run: bool) -> HttpResponse {
+        let Self {
+            epoch,
+            changed,
+            moving,
+        } = self;
+        let made = json!({"epoch": epoch, "changed": changed, "moving": moving});
+        line(&marked(made, dry_run))
+    }
+}
+
+/// An answer that says so if nothing was done.
+fn marked(mut answer: Value, dry_run: bool) -> Value {
+    if let (Some(fields), true) = (answer.as_object_mut(), dry_run) {
+        fields.insert("dry_run".to_owned(), Value::Bool(true));
+    }
+    answer
+}
+
+async fn act(
+    api: &Api,
+    ring: &Ring,
+    change: Change,
+    dry_run: bool,
+) -> Result<HttpResponse, ApiError> {
+    let made = if dry_run {
+        let next = foreseen(ring, &change)?;
+        next.map_or_else(
+            || Made::nothing(ring),
+            |next| Made {
+                epoch: ring.epoch,
+                changed: true,
+                moving: next.moving(),
+            },
+        )
+    } else {
+        make(api, ring, change).await?
+    };
+    Ok(made.answer(dry_run))
+}
+
+/// Proposes it, unless it is so already.
+async fn make(api: &Api, ring: &Ring, change: Change) -> Result<Made, ApiError> {
+    if foreseen(ring, &change)?.is_none() {
+        return Ok(Made::nothing(ring));
+    }
+    propose(api, ring, change).await?;
+    let ring = ring_of(api)?;
+    Ok(Made {
+        changed: true,
+        ..Made::nothing(&ring)
+    })
+}
+
+/// The ring that a change would make; none if it is so already.
+fn foreseen(ring: &Ring, change: &Change) -> Result<Option<Ring>, ApiError> {
+    match planned(Some(ring), change) {
+        Ok(next) => Ok(Some(next)),
+        Err(PlanError::NothingToChange) => Ok(None),
+        Err(PlanError::NotMoving) if matches!(change, Change::Cancel) => Ok(None),
+        Err(why) => Err(ApiError::ChangeRefused(why)),
     }
 }
 
@@ -358,8 +399,4 @@ async fn propose(api: &Api, ring: &Ring, change: Change) -> Result<(), ApiError>
         Ok(Err(other)) => Err(ApiError::NotAgreed(other)),
         Err(_going_down) => Err(ApiError::NotReady(Readiness::Draining)),
     }
-}
-
-fn made(ring: &Ring, changed: bool) -> HttpResponse {
-    line(&json!({"epoch": ring.epoch, "changed": changed, "moving": ring.moving()}))
 }

@@ -26,12 +26,17 @@ pub(super) async fn api(token: Option<&[u8]>) -> (FakeNode, AdminApi) {
     let node = FakeNode::new("a");
     let (from, to) = (["a", "b", "c"], ["a", "b", "d"]);
     node.install(ring_of(&MEMBERS, &from, Some(&to))).await;
-    let health = HealthBoard::default();
-    health.of(&id("b")).failed();
+    let api = api_of(&node, token);
+    api.node.health.of(&id("b")).failed();
+    (node, api)
+}
+
+/// The operators' side of a node to which nobody is away.
+pub(super) fn api_of(node: &FakeNode, token: Option<&[u8]>) -> AdminApi {
     let handle = AdminHandle {
         view: node.view.clone(),
         life: LifePublisher::default().view(),
-        health,
+        health: HealthBoard::default(),
         started: crate::clock::monotonic(),
         reads: ReadCounts::default(),
         in_flight: InFlight::at_most(1024),
@@ -46,15 +51,14 @@ pub(super) async fn api(token: Option<&[u8]>) -> (FakeNode, AdminApi) {
         logs: LogControl::nowhere(),
         log: quiet(),
     };
-    let api = AdminApi {
+    AdminApi {
         node: handle,
         limits: Limits::default(),
         read_quorum: 2,
         token: token.map(digest),
         advertised: "n1.example.com:8081".to_owned(),
         requests: Arc::default(),
-    };
-    (node, api)
+    }
 }
 
 async fn get(api: AdminApi, path: &str) -> Value {
@@ -221,14 +225,41 @@ async fn a_token_is_needed_where_one_is_set() {
         (Some("open sesame"), 401),
         (Some("Bearer open sesame"), 200),
     ];
+    let calls = [
+        (Method::GET, "/status"),
+        (Method::GET, "/ring"),
+        (Method::GET, "/ring/k"),
+        (Method::GET, "/replica/k"),
+        (Method::GET, "/background"),
+        (Method::GET, "/cluster/plan"),
+        (Method::GET, "/cluster/transfers"),
+        (Method::POST, "/cluster/commit"),
+        (Method::POST, "/cluster/down"),
+        (Method::PUT, "/cluster/transfers"),
+    ];
+    // What is refused for nothing else, and changes nothing.
+    let bodies = [
+        ("/cluster/commit", json!({"epoch": 5, "dry_run": true})),
+        ("/cluster/down", json!({"node": "b", "dry_run": true})),
+        ("/cluster/transfers", json!({"at_once": 1})),
+    ];
     for (shown, status) in rows {
-        for path in ["/status", "/ring", "/ring/k", "/replica/k", "/background"] {
-            let call = TestRequest::get().uri(path);
+        for (method, path) in &calls {
+            let call = TestRequest::default().method(method.clone()).uri(path);
+            let body = bodies.iter().find(|(of, _)| of == path);
+            let call = match body {
+                Some((_, body)) if method != Method::GET => call.set_json(body),
+                _ => call,
+            };
             let call = shown
                 .iter()
                 .fold(call, |c, s| c.insert_header(("authorization", *s)));
             let answer = call_service(&app, call.to_request()).await;
-            assert_eq!(answer.status().as_u16(), status, "{path} {shown:?}");
+            assert_eq!(
+                answer.status().as_u16(),
+                status,
+                "{method} {path} {shown:?}"
+            );
         }
     }
     let unknown = call_service(&app, TestRequest::get().uri("/x").to_request()).await;

@@ -3,9 +3,9 @@
 use tokio::time::pause;
 
 use super::{Stage, has_stopped, held, not_met, start, start_with, state, sync};
-use crate::actors::fake::{a_read, in_time};
+use crate::actors::fake::{a_read, at_rest, in_time};
 use crate::actors::read_coordinator::ReadCoordinator;
-use crate::dynamo::quorum::{Acks, Fault};
+use crate::dynamo::quorum::Fault;
 use crate::dynamo::ring::{MemberNumber, OwnerSet};
 use actix::Actor;
 use tokio::sync::oneshot;
@@ -39,7 +39,7 @@ async fn p5_fallbacks_are_asked_before_owners_that_are_known_to_be_away() {
     read_at(&mut stage, "d", standing_for(1), Ok(&[8])).await;
     let answer = outcome.await.unwrap().unwrap();
     let (home, hinted) = (1, 1);
-    assert_eq!(answer.acks, Acks { home, hinted });
+    assert_eq!(answer.acks, at_rest(home, hinted));
     let both = sync(&state(&[7]), &state(&[8]));
     assert_eq!(answer.state, both);
     assert!(has_stopped(&coordinator).await);
@@ -63,7 +63,7 @@ async fn owners_that_fail_are_stood_in_for_when_no_other_owner_is_left() {
     let (home, hinted) = (1, 1);
     assert_eq!(
         (answer.acks, answer.state),
-        (Acks { home, hinted }, state(&[7]))
+        (at_rest(home, hinted), state(&[7]))
     );
 }
 

@@ -67,7 +67,8 @@ async fn owners_before_and_to_be_are_asked_together_and_those_that_are_both_once
         if !old.is_empty() {
             answer(&mut asked, &old, &Err(Fault::Flipped));
             let answer = outcome.await.unwrap().unwrap();
-            assert_eq!((answer.state, answer.acks.home), (state(&[7]), 2));
+            let acks = (answer.acks.home, answer.acks.incoming);
+            assert_eq!((answer.state, acks), (state(&[7]), (2, Some(2))));
         }
         assert!(has_stopped(&coordinator).await);
         stage.assert_quiet();

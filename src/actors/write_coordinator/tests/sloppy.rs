@@ -3,10 +3,10 @@
 use tokio::time::pause;
 
 use super::{failure, not_met, put, start};
-use crate::actors::fake::{Answer, Stage, has_stopped, minted, settle};
+use crate::actors::fake::{Answer, Stage, at_rest, has_stopped, minted, settle};
 use crate::actors::replica::{MintReply, ReplicaWrite};
 use crate::actors::request::{Applied, Failure, Write};
-use crate::dynamo::quorum::{Acks, Fault};
+use crate::dynamo::quorum::Fault;
 use crate::dynamo::ring::{MemberNumber, OwnerSet};
 use crate::dynamo::version::State;
 
@@ -54,7 +54,7 @@ async fn p5_a_fallback_takes_the_place_of_an_owner_that_is_known_to_be_away() {
     from_d.send(Ok(())).unwrap();
     let (home, hinted) = (1, 1);
     let answer = outcome.await.unwrap().unwrap();
-    assert_eq!(answer.acks, Acks { home, hinted });
+    assert_eq!(answer.acks, at_rest(home, hinted));
     from_c.send(Ok(())).unwrap();
     assert!(has_stopped(&coordinator).await);
     stage.assert_quiet();
@@ -78,7 +78,7 @@ async fn an_owner_that_fails_is_replaced_by_one_fallback_after_the_other_and_the
     from_c.send(Ok(())).unwrap();
     let (home, hinted) = (2, 0);
     let answer = outcome.await.unwrap().unwrap();
-    assert_eq!(answer.acks, Acks { home, hinted });
+    assert_eq!(answer.acks, at_rest(home, hinted));
     assert!(has_stopped(&coordinator).await);
     // Who coordinated keeps the hint, and if it cannot, the other owner that has the write.
     let (hint, from_a) = write_at(&mut stage, "a", standing_for(1)).await;
@@ -103,7 +103,7 @@ async fn with_no_owner_reachable_fallbacks_mint_and_count() {
     from_a.send(Ok(())).unwrap();
     let (home, hinted) = (0, 2);
     let answer = outcome.await.unwrap().unwrap();
-    assert_eq!(answer.acks, Acks { home, hinted });
+    assert_eq!(answer.acks, at_rest(home, hinted));
     from_d.send(Err(Fault::Unreachable)).unwrap();
     assert!(has_stopped(&coordinator).await);
     write_at(&mut stage, "a", standing_for(3)).await;
@@ -175,7 +175,7 @@ async fn a_silent_owner_leaves_a_fallback_half_of_the_time() {
     from_d.send(Ok(())).unwrap();
     let (home, hinted) = (1, 1);
     let answer = outcome.await.unwrap().unwrap();
-    assert_eq!(answer.acks, Acks { home, hinted });
+    assert_eq!(answer.acks, at_rest(home, hinted));
 }
 
 #[actix::test]
@@ -225,5 +225,5 @@ async fn full_disks_of_owners_do_not_fail_a_write_that_fallbacks_can_take() {
     let (_, from_e) = write_at(&mut stage, "e", standing_for(1)).await;
     from_e.send(Ok(())).unwrap();
     let (home, hinted) = (0, 2);
-    assert_eq!(outcome.await.unwrap().unwrap().acks, Acks { home, hinted });
+    assert_eq!(outcome.await.unwrap().unwrap().acks, at_rest(home, hinted));
 }

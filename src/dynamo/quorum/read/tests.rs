@@ -27,6 +27,14 @@ fn of_three(r: usize) -> ReadQuorum {
     ReadQuorum::new(&placement("abc", ""), OwnerSet::Current, r)
 }
 
+fn acks(home: usize, incoming: Option<usize>, hinted: usize) -> Acks {
+    Acks {
+        home,
+        incoming,
+        hinted,
+    }
+}
+
 fn written(by: u64) -> State {
     let dot = Dot {
         actor: Actor {
@@ -123,8 +131,7 @@ fn fallbacks_count_beside_owners_and_are_not_repaired() {
     let dead = Err(Fault::Unreachable);
     assert_eq!(quorum.record(&id("c"), dead), Decision::Wait);
     assert_eq!(quorum.record_hint(&id("b"), Ok(written(1))), Decision::Done);
-    let (home, hinted) = (1, 1);
-    assert_eq!(quorum.acks(), Acks { home, hinted });
+    assert_eq!(quorum.acks(), acks(1, None, 1));
     let expected = ReadFollowUp::Repair {
         stale: vec![id("a")],
         merged: written(1),
@@ -299,12 +306,44 @@ fn an_owner_of_before_that_has_not_flipped_adds_what_it_holds() {
     assert_eq!(quorum.record(&id("d"), Ok(written(1))), Decision::Done);
     assert_eq!(quorum.merged(), sync(&written(1), &written(2)));
     assert!(quorum.write_back(&placement("abc", "abd"), 2).is_owed);
-    assert_eq!(quorum.acks(), Acks { home: 2, hinted: 0 });
+    assert_eq!(quorum.acks(), acks(2, Some(2), 0));
     let expected = ReadFollowUp::Repair {
         stale: ids("ad"),
         merged: sync(&written(1), &written(2)),
     };
     assert_eq!(quorum.finish(), expected);
+}
+
+/// Owners, incoming owners, the set that is read, outcomes (`+` a state, `!` flipped, `-` silence, `h` a
+/// fallback's), (home, incoming, hinted).
+#[test]
+fn a_read_of_incoming_owners_names_both_sets() {
+    use OwnerSet::{Current, Incoming};
+    let rows = [
+        ("abc", "abd", Current, "a+b+", (2, None, 0)),
+        ("abc", "abd", Incoming, "a+b+", (2, Some(2), 0)),
+        ("abc", "abd", Incoming, "a+d+", (1, Some(2), 0)),
+        ("abc", "def", Incoming, "d+e+a!", (1, Some(2), 0)),
+        ("abc", "def", Incoming, "d+e+a!b!", (2, Some(2), 0)),
+        ("abc", "def", Incoming, "d+e+a!b+", (2, Some(2), 0)),
+        ("abc", "def", Incoming, "d+e+a!b-bh", (1, Some(2), 1)),
+        // An incoming owner that has flipped vouches for nothing.
+        ("abc", "abd", Incoming, "a!b+", (1, Some(1), 0)),
+    ];
+    for (owners, incoming, set, outcomes, (home, new, hinted)) in rows {
+        let mut quorum = ReadQuorum::new(&placement(owners, incoming), set, 2);
+        for outcome in outcomes.as_bytes().chunks(2) {
+            let node = id(&char::from(outcome[0]).to_string());
+            match outcome[1] {
+                b'+' => quorum.record(&node, Ok(written(1))),
+                b'!' => quorum.record(&node, Err(Fault::Flipped)),
+                b'-' => quorum.record(&node, Err(Fault::Unreachable)),
+                _ => quorum.record_hint(&node, Ok(written(1))),
+            };
+        }
+        let row = format!("{owners}/{incoming} {set:?} {outcomes}");
+        assert_eq!(quorum.acks(), acks(home, new, hinted), "{row}");
+    }
 }
 
 /// P4. Whatever the next ring is (the move goes back, or ends), W acknowledged a write under it, and

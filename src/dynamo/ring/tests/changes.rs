@@ -61,6 +61,44 @@ fn a_leaver_serves_and_votes_no_more_until_its_partitions_have_moved() {
     assert_eq!((gone.how, gone.epoch), (Departure::Left, left.epoch));
 }
 
+/// In what way each of three went, as it goes, when it has gone, and when one of its name came back.
+#[test]
+fn a_name_is_gone_until_it_is_a_members_again() {
+    let replace = MemberChange::Replace {
+        old: n(1),
+        new: member(8, 0, 1),
+    };
+    let rows = [
+        (MemberChange::Leave(n(2)), n(2), Departure::Left),
+        (replace, n(1), Departure::Replaced),
+        (MemberChange::Forget(n(4)), n(4), Departure::Forgotten),
+    ];
+    let ways = [Departure::Left, Departure::Replaced, Departure::Forgotten];
+    for (change, name, how) in rows {
+        let ring = five();
+        let moving = after(&ring, std::slice::from_ref(&change));
+        let gone = retire(&moving);
+        let back = Member {
+            data_id: 77,
+            ..ring.member(&name).cloned().unwrap()
+        };
+        let back = MemberChange::Join(back);
+        let staged = plan(Some(&gone), &Change::Stage(back.clone())).unwrap();
+        let again = settled(&after(&gone, &[back]));
+        let once_more = after(&again, &[MemberChange::Leave(name.clone())]);
+        for way in ways {
+            let row = format!("{change}: {way:?}");
+            assert!(!ring.is_gone(&name, way), "{row}");
+            assert_eq!(moving.is_gone(&name, way), way == how, "{row}");
+            assert_eq!(gone.is_gone(&name, way), way == how, "{row}");
+            assert!(!staged.is_gone(&name, way), "{row}");
+            assert!(!again.is_gone(&name, way), "{row}");
+            let leaves = way == Departure::Left;
+            assert_eq!(once_more.is_gone(&name, way), leaves, "{row}");
+        }
+    }
+}
+
 #[test]
 fn who_replaces_another_owns_exactly_what_that_one_owned_in_its_places() {
     let ring = five();

@@ -6,7 +6,7 @@ use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
-use super::{Wanted, read, ring_of};
+use super::{Wanted, foreseen, marked, read, ring_of};
 use crate::actors::surveyor::{AllBurdens, Answers};
 use crate::dynamo::key::Partition;
 use crate::dynamo::node_id::NodeId;
@@ -19,9 +19,50 @@ use crate::wire::hello::Program;
 use crate::wire::peer::SPARES;
 use crate::wire::transfers::Burden;
 
+/// A plan that is asked for.
+pub(super) struct Plan {
+    /// What is staged in it.
+    staged: Vec<MemberChange>,
+    /// Who is to get nothing; otherwise those that do not answer now.
+    without: Option<Vec<NodeId>>,
+    /// Whether it is another one than before.
+    changed: bool,
+    dry_run: bool,
+}
+
+impl Plan {
+    /// What is staged in this ring, by the request at hand or before.
+    pub(super) fn of(ring: &Ring, changed: bool) -> Self {
+        Self {
+            staged: ring.affairs.staged.clone(),
+            without: None,
+            changed,
+            dry_run: false,
+        }
+    }
+
+    /// What would be staged if a change were made; none if it is so already.
+    pub(super) fn staging(ring: &Ring, next: Option<&Ring>) -> Self {
+        Self {
+            dry_run: true,
+            ..Self::of(next.unwrap_or(ring), next.is_some())
+        }
+    }
+
+    /// What a commit would make.
+    pub(super) fn committing(ring: &Ring, changed: bool, without: Vec<NodeId>) -> Self {
+        Self {
+            without: Some(without),
+            dry_run: true,
+            ..Self::of(ring, changed)
+        }
+    }
+}
+
 /// `GET /cluster/plan`.
 pub(super) async fn shown(api: Api) -> Result<HttpResponse, ApiError> {
-    answer(&api, &[], false).await
+    let ring = ring_of(&api)?;
+    answer(&api, &ring, Plan::of(&ring, false)).await
 }
 
 /// `POST /cluster/plan`: as if one more change were staged.
@@ -31,88 +72,80 @@ pub(super) async fn tried(
     api: Api,
 ) -> Result<HttpResponse, ApiError> {
     let wanted: Wanted = read(&request, payload, &api).await?;
-    let change = wanted.on(&*ring_of(&api)?)?;
-    answer(&api, &[change], false).await
+    let ring = ring_of(&api)?;
+    let next = if wanted.is_so(&ring)? {
+        None
+    } else {
+        foreseen(&ring, &Change::Stage(wanted.on(&ring)?))?
+    };
+    answer(&api, &ring, Plan::staging(&ring, next.as_ref())).await
 }
 
-/// What the changes that are staged would do, and these beside them.
-pub(super) async fn answer(
-    api: &Api,
-    more: &[MemberChange],
-    changed: bool,
-) -> Result<HttpResponse, ApiError> {
-    let ring = ring_of(api)?;
+/// What a plan would do to the ring.
+pub(super) async fn answer(api: &Api, ring: &Ring, wanted: Plan) -> Result<HttpResponse, ApiError> {
     let Ok(burdens) = api.node.survey(AllBurdens).await else {
         return Ok(going_down());
     };
-    let Planned {
-        staged,
-        spared,
-        next,
-    } = committed(api, &ring, more);
-    let staged: Vec<String> = staged.iter().map(ToString::to_string).collect();
+    let staged: Vec<String> = wanted.staged.iter().map(ToString::to_string).collect();
+    let (spared, next) = committed(api, ring, wanted.staged, wanted.without);
     let mut shown = json!({
         "epoch": ring.epoch,
-        "changed": changed,
+        "changed": wanted.changed,
         "staged": staged,
         "moving_now": ring.moving(),
         "spared": names(&spared),
     });
     let told = match &next {
-        Ok(next) => outlined(api, (&ring, next), &burdens),
+        Ok(next) => outlined(api, (ring, next), &burdens),
         Err(why) => json!({"error": why.to_string()}),
     };
     if let (Some(shown), Value::Object(told)) = (shown.as_object_mut(), told) {
         shown.extend(told);
     }
-    Ok(line(&shown))
+    Ok(line(&marked(shown, wanted.dry_run)))
 }
 
-/// All that is staged, who would get nothing by it, and the ring that it would make.
-struct Planned {
+/// Who would get nothing if this were staged, and the ring that it would make.
+fn committed(
+    api: &Api,
+    ring: &Ring,
     staged: Vec<MemberChange>,
-    spared: Vec<NodeId>,
-    next: Result<Ring, PlanError>,
-}
-
-/// As if these changes were staged too.
-fn committed(api: &Api, ring: &Ring, more: &[MemberChange]) -> Planned {
-    let stage =
-        |ring: Ring, change: &MemberChange| match plan(Some(&ring), &Change::Stage(change.clone()))
-        {
-            Err(PlanError::NothingToChange) => Ok(ring),
-            other => other,
-        };
-    let staged = match more.iter().try_fold(ring.clone(), stage) {
-        Ok(staged) => staged.affairs.staged,
-        Err(why) => {
-            return Planned {
-                staged: ring.affairs.staged.clone(),
-                spared: Vec::new(),
-                next: Err(why),
-            };
-        }
-    };
+    without: Option<Vec<NodeId>>,
+) -> (Vec<NodeId>, Result<Ring, PlanError>) {
     // As if it had been staged in the ring in force.
     let mut shown = ring.clone();
-    shown.affairs.staged.clone_from(&staged);
+    shown.affairs.staged = staged;
     let changes = shown.committable();
-    let spared = spared(api, &shown, &changes);
-    let next = if staged.is_empty() {
+    let spared = without.unwrap_or_else(|| spared(api, &shown, &changes));
+    let next = if changes.is_empty() {
         Ok(shown)
     } else {
         plan(Some(&shown), &Change::Commit(sparing(&changes, &spared)))
     };
-    Planned {
-        staged,
-        spared,
-        next,
+    (spared, next)
+}
+
+/// Who gets nothing by a commit, as it was said when the plan was shown. If that was not said
+/// nobody did then, and the plan is another one if somebody does now.
+pub(super) fn as_shown(
+    api: &Api,
+    (ring, changes): (&Ring, &[MemberChange]),
+    without: Option<Vec<NodeId>>,
+) -> Result<Vec<NodeId>, ApiError> {
+    if let Some(without) = without {
+        return Ok(without);
+    }
+    let away = spared(api, ring, changes);
+    if away.is_empty() {
+        Ok(away)
+    } else {
+        Err(ApiError::PlanChanged)
     }
 }
 
 /// The members that get nothing by these changes because they do not answer this node; none, if
 /// they would get nothing anyhow.
-pub(super) fn spared(api: &Api, ring: &Ring, changes: &[MemberChange]) -> Vec<NodeId> {
+fn spared(api: &Api, ring: &Ring, changes: &[MemberChange]) -> Vec<NodeId> {
     let life = api.node.life();
     let mut said = ring.voters().filter_map(|m| life.programs.get(&m.id));
     let knows = |said: &Option<Program>| said.as_ref().is_some_and(|said| said.can(SPARES));

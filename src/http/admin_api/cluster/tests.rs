@@ -1,5 +1,8 @@
 //! The committed contract of `/cluster` against what is mounted and answered.
 
+mod again;
+mod dry;
+
 use std::collections::BTreeSet;
 
 use actix_web::http::Method;
