@@ -87,13 +87,19 @@ pub(crate) struct FakeNode {
 impl FakeNode {
     /// Starts on what the engine holds.
     pub(crate) fn start(name: &str, engine: Arc<MemoryEngine>) -> Self {
+        Self::start_as(View::without_ring(id(name)), engine)
+    }
+
+    /// Starts with what it knows beside what the engine holds.
+    pub(crate) fn start_as(first: View, engine: Arc<MemoryEngine>) -> Self {
+        let name = first.me.to_string();
         let mut random = 7;
         let mut random = move || {
             random += 1;
             random
         };
         let (identity, _) = Identity::begin(&*engine, Durability::Always, &mut random).unwrap();
-        let publisher = RingPublisher::new(View::without_ring(id(name)));
+        let publisher = RingPublisher::new(first);
         let view = publisher.view();
         let records = LocalRecords::new(engine.clone(), quiet());
         let store = StoreKeeper::start(StoreParts {
@@ -131,7 +137,7 @@ impl FakeNode {
             log: quiet(),
         };
         let me = Me {
-            member: member(name, "127.0.0.1:1"),
+            member: member(&name, "127.0.0.1:1"),
             seeds: 0,
             expect: usize::MAX,
             replicas: 3,

@@ -24,7 +24,7 @@ use super::life_view::{Life, LifePublisher};
 use super::link::Link;
 use super::local_reader::LocalRecords;
 use super::proposal::propose;
-use super::ring_keeper::{BeginRecovery, RingChanged, RingKeeper, Vouched};
+use super::ring_keeper::{BeginRecovery, EpochHeard, RingChanged, RingKeeper, Vouched};
 use super::ring_view::RingView;
 use super::starts::Starts;
 use super::store_keeper::{RenewIncarnation, SaveMeta, StoreKeeper};
@@ -123,6 +123,8 @@ struct Happened(Event);
 struct Judged {
     by: NodeId,
     boot: Boot,
+    /// Of the ring that it has, if it has one.
+    epoch: Option<u64>,
     rolled_back: Option<u64>,
     program: Option<Program>,
 }
@@ -372,16 +374,26 @@ impl Handler<Judged> for Lifecycle {
 
     fn handle(&mut self, judged: Judged, ctx: &mut Self::Context) {
         self.runs(&judged.by, judged.program);
+        let heard = judged.epoch.map(|epoch| EpochHeard {
+            from: judged.by.clone(),
+            epoch,
+        });
         let Some(boot) = self
             .starts
             .judged(judged.by, judged.boot, judged.rolled_back)
         else {
+            if let Some(heard) = heard.filter(|_| self.parts.view.load().forgetful) {
+                self.parts.ring_keeper.do_send(heard);
+            }
             return;
         };
         let (store, keeper) = (self.parts.store.clone(), self.parts.ring_keeper.clone());
         let renewing = async move {
             // First of all what the old records mean is noted: a crash must not forget it.
             let noted = keeper.send(BeginRecovery).await;
+            if let Some(heard) = heard {
+                keeper.do_send(heard);
+            }
             let renewed = store.send(RenewIncarnation { boot }).await;
             noted.is_ok_and(|noted| noted.is_ok()) && renewed.is_ok_and(|done| done.is_ok())
         };

@@ -181,14 +181,17 @@ impl RecoveryParts {
                 return Ok(false);
             }
         }
-        let store = &self.pulling.store;
-        // None is taken until no partition has old records, so that none of these is newer.
-        let hints = store.send(DiscardHints).await;
-        let records = store.send(Discard(partition)).await;
-        for discarded in [hints, records] {
-            discarded
-                .or(Err(TransferError::NotStored))?
-                .or(Err(TransferError::NotStored))?;
+        // Where nobody else owns the partition, an old copy is all there is.
+        if !others.is_empty() {
+            let store = &self.pulling.store;
+            // None is taken until no partition has old records, so that none of these is newer.
+            let hints = store.send(DiscardHints).await;
+            let records = store.send(Discard(partition)).await;
+            for discarded in [hints, records] {
+                discarded
+                    .or(Err(TransferError::NotStored))?
+                    .or(Err(TransferError::NotStored))?;
+            }
         }
         self.note(Discarded(partition)).await?;
         Ok(true)

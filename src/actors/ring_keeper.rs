@@ -5,12 +5,14 @@
 mod leftovers;
 mod moves;
 mod recovery;
+mod silence;
 #[cfg(test)]
 mod tests;
 
 pub use leftovers::Cleared;
 pub use moves::{Flip, Verified};
 pub use recovery::{BeginRecovery, Discarded, Recovered};
+pub use silence::EpochHeard;
 
 use std::sync::Arc;
 
@@ -21,7 +23,7 @@ use slog::{Logger, error, info, warn};
 
 use super::ring_view::{RingPublisher, View};
 use super::store_keeper::{SaveMeta, StoreKeeper};
-use crate::dynamo::membership::promise::{AcceptReply, Acceptor, PredictReply};
+use crate::dynamo::membership::promise::{AcceptReply, Acceptor, PredictReply, Silence};
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::ring::{Addresses, ClusterId, Ring};
 use crate::storage::{Engine, EngineError};
@@ -36,6 +38,8 @@ const META_ACCEPTOR: &str = "acceptor";
 pub struct RingKeeper {
     publisher: RingPublisher,
     acceptor: Acceptor,
+    /// Once the store has been found to have gone back in time.
+    silence: Option<Silence>,
     /// Names this node's data directory.
     data_id: u64,
     /// The cluster that the store has been of, which may be known without a ring.
@@ -94,6 +98,9 @@ pub enum KeeperError {
     /// There is no ring to speak of.
     #[error("this node has no ring")]
     NoRing,
+    /// It may have forgotten what it has promised.
+    #[error("this node may have forgotten its promises, so it gives no vote yet")]
+    NoVote,
     /// The ring has moved on.
     #[error("this node is at epoch {current}")]
     OtherEpoch {
@@ -147,6 +154,7 @@ impl RingKeeper {
             .transpose()?
             .map(Arc::new);
         moves::restore(engine, &mut view)?;
+        let silence = silence::restore(engine, &mut view)?;
         recovery::restore(engine, data_id, &mut view)?;
         leftovers::restore(engine, &mut view)?;
         let acceptor = match engine.meta(META_ACCEPTOR)? {
@@ -161,6 +169,7 @@ impl RingKeeper {
         Ok(Self {
             publisher,
             acceptor,
+            silence,
             data_id,
             cluster,
             store,
@@ -195,11 +204,12 @@ impl RingKeeper {
 
     fn put_in_force(&mut self, ring: Ring) -> u64 {
         self.cluster = Some(ring.cluster);
-        let mut view = View::clone(&self.view());
-        let ring = Arc::new(ring);
+        let (before, ring) = (self.view(), Arc::new(ring));
+        let mut view = View::clone(&before);
         moves::follow(&mut view, &ring);
         leftovers::follow(&mut view, &ring);
-        recovery::follow(&mut view, &ring, self.data_id);
+        recovery::follow(&mut view, &before, &ring, self.data_id);
+        view.forgetful = silence::is_forgetful(self.silence.as_ref(), Some(&ring));
         view.ring = Some(ring.clone());
         self.publisher.publish(view);
         info!(self.log, "ring changed"; "event.action" => "ring-changed",
@@ -286,18 +296,24 @@ impl Handler<InstallRing> for RingKeeper {
         }
         let (noting, store) = (self.note_loss(&ring), self.store.clone());
         let returning = self.note_returning(&ring);
+        let silence = self.silence_under(&ring);
+        let hushing = silence.as_ref().map(|silence| self.store_silence(silence));
         let storing = async move {
             noting.await?;
             returning.await?;
+            if let Some(hushing) = hushing {
+                hushing.await?;
+            }
             save(store, META_RING, encode_ring(&ring).ok())
                 .await
                 .map(|()| ring)
         };
-        respond(
-            storing
-                .into_actor(self)
-                .map(|stored, act, _| stored.map(|ring| act.put_in_force(ring))),
-        )
+        respond(storing.into_actor(self).map(|stored, act, _| {
+            stored.map(|ring| {
+                act.silence = silence.or(act.silence.take());
+                act.put_in_force(ring)
+            })
+        }))
     }
 }
 
@@ -305,8 +321,9 @@ impl Handler<Predict> for RingKeeper {
     type Result = Reply<PredictReply>;
 
     fn handle(&mut self, Predict(call): Predict, _ctx: &mut Self::Context) -> Self::Result {
-        let Some(ring) = self.votes_on() else {
-            return ready(Err(KeeperError::NoRing));
+        let ring = match self.votes_on() {
+            Ok(ring) => ring,
+            Err(why) => return ready(Err(why)),
         };
         let before = self.acceptor.clone();
         let reply = self
@@ -320,8 +337,9 @@ impl Handler<Accept> for RingKeeper {
     type Result = Reply<AcceptReply>;
 
     fn handle(&mut self, Accept(call): Accept, _ctx: &mut Self::Context) -> Self::Result {
-        let Some(ring) = self.votes_on() else {
-            return ready(Err(KeeperError::NoRing));
+        let ring = match self.votes_on() {
+            Ok(ring) => ring,
+            Err(why) => return ready(Err(why)),
         };
         let before = self.acceptor.clone();
         let reply = self

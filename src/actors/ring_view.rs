@@ -44,6 +44,9 @@ pub struct View {
     /// Whether this node has yet to hear from the others that its store has not gone back in time.
     /// Until then it mints nothing and serves no reads.
     pub doubtful: bool,
+    /// Whether this node's store has gone back in time, and a ring may come that it has had before:
+    /// what it has done under that one is forgotten.
+    pub forgetful: bool,
 }
 
 /// Reads the current [`View`]. Cheap to clone.
@@ -96,6 +99,7 @@ impl View {
             stale: PartitionSet::default(),
             stranger: false,
             doubtful: false,
+            forgetful: false,
         }
     }
 

@@ -9,6 +9,7 @@ mod metrics;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use actix_web::body::{BoxBody, EitherBody};
@@ -198,7 +199,7 @@ async fn status(api: Api) -> HttpResponse {
     });
     let of_ring = |ring: &Ring| {
         json!({
-            "waiting_for": gainers_away(&api, ring),
+            "waiting_for": awaited(&api, ring),
             "down": names(&ring.affairs.down),
             "under_replicated": ring.members.len() < ring.replicas,
         })
@@ -241,14 +242,20 @@ pub(super) fn with(mut object: Value, more: Value) -> Value {
     object
 }
 
-/// The members that have something to pull and do not answer this node.
-fn gainers_away<'a>(api: &AdminApi, ring: &'a Ring) -> Vec<&'a str> {
+/// The members that do not answer this node and without which a move cannot end: those that have
+/// something to pull, and, where the others are no majority, those that have a vote.
+fn awaited<'a>(api: &AdminApi, ring: &'a Ring) -> BTreeSet<&'a str> {
     let away = |id: &&NodeId| {
         let health = api.node.health_of(id);
         health.is_some_and(|health| !health.is_reachable())
     };
     let gainers = ring.gainers().into_iter().filter(away);
-    gainers.map(NodeId::as_str).collect()
+    let voters = ring.voters().map(|member| &member.id);
+    let (mute, heard): (Vec<_>, Vec<_>) = voters.partition(away);
+    let mute = mute
+        .into_iter()
+        .filter(|_| ring.is_moving() && heard.len() <= ring.voters().count() / 2);
+    gainers.chain(mute).map(NodeId::as_str).collect()
 }
 
 /// A member, as this node knows it.

@@ -62,9 +62,11 @@ impl Lifecycle {
                         program,
                     }) => {
                         let by = hello.from.id.clone();
+                        let epoch = hello.ring.map(|ring| ring.epoch);
                         me.do_send(Judged {
                             by,
                             boot,
+                            epoch,
                             rolled_back,
                             program,
                         });

@@ -104,12 +104,25 @@ impl ReadCoordinator {
         self.quorum.faults().iter().copied().chain(back)
     }
 
+    /// The owners, before and to be, that were not to be asked: while the partition moves they may
+    /// have missed as much as those that were behind.
+    fn beside(&self) -> Vec<NodeId> {
+        let (Some(ring), asked) = (&self.view.ring, self.quorum.owners()) else {
+            return Vec::new();
+        };
+        let placement = ring.placement(self.key.hash().partition());
+        let beside = placement.writers().filter(|id| !asked.contains(id));
+        beside.cloned().collect()
+    }
+
     /// Repairs the replicas that were behind, but for those that have been written back to.
     pub(super) fn mend(&mut self) {
+        let beside = self.beside();
         let quorum = std::mem::take(&mut self.quorum);
         let ReadFollowUp::Repair { mut stale, merged } = quorum.finish() else {
             return;
         };
+        stale.extend(beside);
         if let Some((back, _)) = self.back.take().filter(|(back, _)| back.merged == merged) {
             stale.retain(|node| !back.missing.contains(node));
         }

@@ -199,3 +199,37 @@ async fn the_second_owner_waits_a_grace_longer_than_the_first() {
     assert!(began.elapsed() >= 2 * GRACE);
     assert_eq!(a.state(&key("k")), None);
 }
+
+/// The owner to be may still be pulling what the delete is of, from an owner that missed it.
+#[actix::test]
+async fn p7_nothing_is_forgotten_while_the_partition_is_on_its_way_to_another_owner() {
+    let nodes = three(&[]).await;
+    let [a, b, c] = &nodes;
+    for node in [a, b] {
+        node.write(&key("k"), &tombstone()).await;
+    }
+    let at_rest = a.view.load().ring.as_deref().cloned().unwrap();
+    let mut moving = at_rest.clone();
+    let row = &mut moving.placements[key("k").hash().partition().index()];
+    row.incoming = Some(["b", "c"].map(crate::actors::ring_view::tests::id).to_vec());
+    moving.epoch = 6;
+    for node in &nodes {
+        node.install(moving.clone()).await;
+    }
+    let mut sweeps = sweeps(a);
+    let status = sweeps.sweep(STEADY).await;
+    assert_eq!(blocked(&status), ["partition is moving"]);
+    assert_eq!((status.reaped, status.candidates), (0, 0));
+    assert_eq!(sweep_on(a).await.reaped, 0);
+    assert_eq!(a.state(&key("k")), Some(tombstone()));
+    // Nor does an owner that has heard of the move remove what another one has decided before.
+    let call = crate::wire::reaping::ReapCall {
+        epoch: at_rest.epoch,
+        partition: key("k").hash().partition().number(),
+        records: vec![(key("k").as_bytes().clone(), encode_state(&tombstone()))],
+    };
+    let refused = b.reaper(GRACE).start().send(AnswerReap(call)).await;
+    assert!(refused.unwrap().is_err());
+    assert_eq!(b.state(&key("k")), Some(tombstone()));
+    assert_eq!(c.state(&key("k")), None);
+}

@@ -64,7 +64,10 @@ fn afterwards(view: &View, ring: &Ring) -> (PartitionSet, PartitionSet) {
     };
     let (mut leftovers, mut stale) = (PartitionSet::default(), PartitionSet::default());
     for p in Partition::all() {
-        let (row, is_old) = (ring.placement(p), view.may_clear(p));
+        let (row, is_old) = (
+            ring.placement(p),
+            view.leftovers.contains(p) || view.has_old_copy(p),
+        );
         if !row.involves(&view.me) && (is_old || was_here(p)) {
             leftovers.insert(p);
         } else if row.is_gained_by(&view.me) && is_old {

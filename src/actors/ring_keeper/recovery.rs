@@ -1,8 +1,6 @@
 //! What is still to be recovered of a store that was lost or has gone back in time: noted durably
 //! before anything relies on it, so that a crash half-way resumes.
 
-use std::sync::Arc;
-
 use actix::prelude::{Context, Handler, Message};
 use actix::{ActorFutureExt, WrapFuture};
 use serde::{Deserialize, Serialize};
@@ -11,13 +9,15 @@ use slog::{info, warn};
 use super::{KeeperError, Reply, RestoreError, RingKeeper, ready, respond, save};
 use crate::actors::ring_view::{PartitionSet, View};
 use crate::dynamo::key::Partition;
+use crate::dynamo::membership::promise::Silence;
 use crate::dynamo::ring::Ring;
 use crate::storage::Engine;
 
 const META_RECOVERY: &str = "recovery";
 
 /// The store has gone back in time: every partition of this node is to be discarded and pulled
-/// from its other owners. Durable when answered.
+/// from its other owners, it serves none that is moving, and gives no vote for as long as it may
+/// have forgotten one. Durable when answered.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<(), KeeperError>")]
 pub struct BeginRecovery;
@@ -51,16 +51,26 @@ pub(super) fn restore(
         view.tainted = set(note.tainted);
     }
     if let Some(ring) = view.ring.clone() {
-        follow(view, &ring, data_id);
+        let before = view.clone();
+        follow(view, &before, &ring, data_id);
+        if view.forgetful {
+            view.flipped = given(view, &ring);
+        }
     }
     Ok(())
 }
 
 /// What a ring about to be in force means for the node's part in it.
-pub(super) fn follow(view: &mut View, ring: &Ring, data_id: u64) {
-    if is_loss(view, ring, data_id) {
+pub(super) fn follow(view: &mut View, before: &View, ring: &Ring, data_id: u64) {
+    if is_loss(before, ring, data_id) {
         view.recovering = owned(view, ring);
         view.flipped = given(view, ring);
+    }
+    if before.forgetful {
+        let regained = regained(before, ring);
+        view.recovering = union(&view.recovering, &regained);
+        view.tainted = union(&view.tainted, &regained);
+        view.flipped = flipped_at_most(before, ring);
     }
     view.stranger = is_stranger(view, ring, data_id);
     let lost = |set: &PartitionSet| -> PartitionSet {
@@ -86,6 +96,34 @@ fn owned(view: &View, ring: &Ring) -> PartitionSet {
     Partition::all().filter(owns).collect()
 }
 
+/// What the node owns in the ring, and did not in the one before nor has pulled there: what it had
+/// of it then is forgotten.
+fn regained(view: &View, ring: &Ring) -> PartitionSet {
+    let had = |p: &Partition| {
+        view.ring.as_ref().is_some_and(|before| {
+            let row = before.placement(*p);
+            let pulled = row.is_gained_by(&view.me) && view.verified.contains(*p);
+            row.owners.contains(&view.me) || pulled
+        })
+    };
+    owned(view, ring).iter().filter(|p| !had(p)).collect()
+}
+
+/// What the node has flipped in the move of a ring, or may have: a move that it does not know yet
+/// may be one that it has forgotten.
+fn flipped_at_most(before: &View, ring: &Ring) -> PartitionSet {
+    let known = before.ring.as_ref().map(|before| before.move_epoch());
+    if known == Some(ring.move_epoch()) {
+        before.flipped
+    } else {
+        given(before, ring)
+    }
+}
+
+fn union(a: &PartitionSet, b: &PartitionSet) -> PartitionSet {
+    a.iter().chain(b.iter()).collect()
+}
+
 /// The moving partitions that the node owns. With its disk it has lost which of them it promised to
 /// serve no more, so it serves none.
 fn given(view: &View, ring: &Ring) -> PartitionSet {
@@ -94,8 +132,8 @@ fn given(view: &View, ring: &Ring) -> PartitionSet {
 }
 
 impl RingKeeper {
-    /// Stores what is to be recovered, if the ring about to be stored means a loss: before the
-    /// ring, so that no crash leaves a member that does not know of its loss.
+    /// Stores what is to be recovered, if the ring about to be stored means a loss, or shows one:
+    /// before the ring, so that no crash leaves a member that does not know of its loss.
     pub(super) fn note_loss(
         &self,
         ring: &Ring,
@@ -110,21 +148,29 @@ impl RingKeeper {
             let moves = self.store_moves(ring.move_epoch(), &given, &none);
             (moves, self.store_note(&recovering, &none))
         });
+        let shown = view.forgetful.then(|| {
+            let regained = regained(&view, ring);
+            let (recovering, tainted) = (
+                union(&view.recovering, &regained),
+                union(&view.tainted, &regained),
+            );
+            let known = view.ring.as_ref().map(|before| before.move_epoch());
+            let kept = (known == Some(ring.move_epoch())).then_some(view.verified);
+            let flipped = flipped_at_most(&view, ring);
+            let moves = self.store_moves(ring.move_epoch(), &flipped, &kept.unwrap_or_default());
+            (moves, self.store_note(&recovering, &tainted))
+        });
         async move {
             if let Some((moves, note)) = storing {
                 moves.await?;
                 note.await?;
             }
+            if let Some((moves, note)) = shown {
+                moves.await?;
+                note.await?;
+            }
             Ok(())
         }
-    }
-
-    /// The ring under which this node may vote. One that has lost its disk has lost its promises
-    /// too, and might give a second one: the others alone decide that it is the member again, and
-    /// it votes from the next epoch on.
-    pub(super) fn votes_on(&self) -> Option<Arc<Ring>> {
-        let view = self.view();
-        view.ring.clone().filter(|_| !view.stranger)
     }
 
     fn store_note(
@@ -163,27 +209,41 @@ impl Handler<BeginRecovery> for RingKeeper {
 
     fn handle(&mut self, _: BeginRecovery, _ctx: &mut Context<Self>) -> Self::Result {
         let mut view = View::clone(&self.view());
-        let Some(ring) = view.ring.clone() else {
-            return ready(Ok(()));
-        };
-        view.recovering = owned(&view, &ring);
-        view.tainted = view.recovering;
-        view.stale = ring.gains(&view.me).collect();
-        view.verified = PartitionSet::default();
+        let (silence, ring) = (Silence::default(), view.ring.clone());
+        view.forgetful = true;
+        if let Some(ring) = &ring {
+            view.recovering = owned(&view, ring);
+            view.tainted = view.recovering;
+            view.stale = ring.gains(&view.me).collect();
+            view.flipped = given(&view, ring);
+            view.verified = PartitionSet::default();
+        }
         warn!(self.log, "the store has gone back in time; its partitions are pulled anew";
             "event.action" => "recovery-begun", "quorate.partitions" => view.recovering.len());
-        let stale = self.store_stale(&view);
-        let moves = self.store_moves(ring.move_epoch(), &view.flipped, &view.verified);
-        let noted = self.store_note(&view.recovering, &view.tainted);
+        let hushed = self.store_silence(&silence);
+        let rest = ring.map(|ring| {
+            let moves = self.store_moves(ring.move_epoch(), &view.flipped, &view.verified);
+            let noted = self.store_note(&view.recovering, &view.tainted);
+            (self.store_stale(&view), moves, noted)
+        });
         let storing = async move {
-            stale.await?;
-            moves.await?;
-            noted.await
+            hushed.await?;
+            if let Some((stale, moves, noted)) = rest {
+                stale.await?;
+                moves.await?;
+                noted.await?;
+            }
+            Ok(())
         };
-        let stored = storing.into_actor(self);
         respond(
-            stored
-                .map(move |stored, act: &mut Self, _| stored.map(|()| act.publisher.publish(view))),
+            storing
+                .into_actor(self)
+                .map(move |stored, act: &mut Self, _| {
+                    stored.map(|()| {
+                        act.silence = Some(silence);
+                        act.publisher.publish(view);
+                    })
+                }),
         )
     }
 }

@@ -301,3 +301,181 @@ async fn a_member_that_moved_is_reached_elsewhere_in_the_same_ring_by_everybody(
     let stored: Bytes = node.meta(META_RING).unwrap();
     assert_eq!(at(&decode_ring(&stored).unwrap()), "elsewhere:1");
 }
+
+/// Votes about the ring after this one, with ballots that were not used before.
+async fn votes(node: &FakeNode, ring: &Ring, round: u64) -> [Result<bool, KeeperError>; 2] {
+    let promised = node.ring_keeper.send(predict(ring, round)).await.unwrap();
+    let accepted = node.ring_keeper.send(accept(ring, round)).await.unwrap();
+    [
+        promised.map(|reply| matches!(reply, PredictReply::Promised { .. })),
+        accepted.map(|reply| reply == AcceptReply::Accepted),
+    ]
+}
+
+fn at(epoch: u64) -> Ring {
+    Ring { epoch, ..still() }
+}
+
+const YES: [Result<bool, KeeperError>; 2] = [Ok(true), Ok(true)];
+const NO_VOTE: [Result<bool, KeeperError>; 2] =
+    [Err(KeeperError::NoVote), Err(KeeperError::NoVote)];
+
+#[actix::test]
+async fn a_node_whose_start_has_yet_to_be_judged_gives_no_vote() {
+    let first = View {
+        doubtful: true,
+        ..View::without_ring(id("a"))
+    };
+    let node = FakeNode::start_as(first, Arc::default());
+    node.install(still()).await;
+    assert_eq!(votes(&node, &still(), 1).await, NO_VOTE);
+    node.ring_keeper.send(Vouched).await.unwrap();
+    assert_eq!(votes(&node, &still(), 2).await, YES);
+}
+
+/// Ring 7 may be decided with promises that it has forgotten, and so may ring 8, if ring 7 was in
+/// force already where the others had not heard of it.
+#[actix::test]
+async fn a_restored_backup_gives_no_vote_until_nothing_forgotten_can_matter() {
+    let node = node_with(still()).await;
+    assert_eq!(votes(&node, &still(), 1).await, YES);
+    let begun = node.ring_keeper.send(BeginRecovery).await.unwrap();
+    assert_eq!(begun, Ok(()));
+    assert_eq!(votes(&node, &still(), 2).await, NO_VOTE);
+    let mut node = FakeNode::start("a", node.engine.clone());
+    assert_eq!(votes(&node, &still(), 3).await, NO_VOTE, "after a restart");
+    for (from, epoch) in [("b", 6), ("c", 6), ("b", 8), ("c", 8)] {
+        let from = id(from);
+        let heard = EpochHeard { from, epoch };
+        assert_eq!(node.ring_keeper.send(heard).await.unwrap(), Ok(()));
+    }
+    for epoch in [6, 7] {
+        node.install(at(epoch)).await;
+        assert_eq!(votes(&node, &at(epoch), epoch).await, NO_VOTE, "{epoch}");
+        node = FakeNode::start("a", node.engine.clone());
+        assert!(node.view.load().forgetful, "{epoch}");
+        assert_eq!(votes(&node, &at(epoch), epoch).await, NO_VOTE, "{epoch}");
+    }
+    // Of four members it takes two others to tell; ring 7 was the first that they had not had.
+    node.install(at(8)).await;
+    assert_eq!(votes(&node, &at(8), 9).await, YES);
+    assert!(!node.view.load().forgetful);
+    let again = FakeNode::start("a", node.engine.clone());
+    assert_eq!(votes(&again, &at(8), 10).await, YES);
+}
+
+/// A cluster of three with one of them restored: the other two make two rings, and then each of them
+/// may be away.
+#[actix::test]
+async fn a_member_that_was_restored_is_needed_again_after_two_rings() {
+    let three = |epoch| Ring {
+        members: MEMBERS[..3].iter().map(|(n, p)| member(n, p)).collect(),
+        ..at(epoch)
+    };
+    let node = node_with(three(5)).await;
+    let begun = node.ring_keeper.send(BeginRecovery).await.unwrap();
+    assert_eq!(begun, Ok(()));
+    for from in ["b", "c"].map(id) {
+        let heard = EpochHeard { from, epoch: 5 };
+        assert_eq!(node.ring_keeper.send(heard).await.unwrap(), Ok(()));
+    }
+    for (epoch, expected) in [(5, NO_VOTE), (6, NO_VOTE), (7, YES)] {
+        let ring = three(epoch);
+        node.install(ring.clone()).await;
+        assert_eq!(votes(&node, &ring, epoch).await, expected, "{epoch}");
+    }
+}
+
+/// Which partitions it had flipped is forgotten, of a move that it knows and of one that it does not.
+#[actix::test]
+async fn a_restored_backup_serves_no_reads_of_what_it_may_have_flipped() {
+    let p = partition(9);
+    let flip = Flip {
+        epoch: 5,
+        partition: p,
+    };
+    let node = node_with(moving()).await;
+    assert_eq!(node.ring_keeper.send(BeginRecovery).await.unwrap(), Ok(()));
+    assert!(node.view.load().is_flipped(p), "a move that it knows");
+    let again = FakeNode::start("a", node.engine.clone());
+    assert!(again.view.load().is_flipped(p), "after a restart");
+
+    let before = |epoch| Ring { epoch, ..still() };
+    let after = |epoch| Ring { epoch, ..moving() };
+    let node = node_with(before(4)).await;
+    assert_eq!(node.ring_keeper.send(BeginRecovery).await.unwrap(), Ok(()));
+    assert!(!node.view.load().is_flipped(p), "nothing moves yet");
+    node.install(after(5)).await;
+    assert!(
+        node.view.load().is_flipped(p),
+        "a move that it has forgotten"
+    );
+    let again = FakeNode::start("a", node.engine.clone());
+    assert!(again.view.load().is_flipped(p), "after a restart");
+
+    // One that never had to be restored has flipped nothing.
+    let node = node_with(before(4)).await;
+    node.install(after(5)).await;
+    assert!(!node.view.load().is_flipped(p));
+    let flipped = node.ring_keeper.send(flip).await.unwrap();
+    assert_eq!(flipped, Ok(FlipReply::Flipped));
+}
+
+/// What a newer ring gives to a restored node it had once, and has no more.
+#[actix::test]
+async fn a_restored_backup_recovers_what_a_newer_ring_says_is_its_own() {
+    let p = partition(9);
+    let others = ring_of(&MEMBERS, &["b", "c", "d"], None);
+    let before = Ring {
+        epoch: 4,
+        ..others.clone()
+    };
+    let gains = |epoch| Ring {
+        epoch,
+        ..ring_of(&MEMBERS, &["b", "c", "d"], Some(&["a", "b", "c"]))
+    };
+    for restored in [false, true] {
+        let node = node_with(before.clone()).await;
+        if restored {
+            let begun = node.ring_keeper.send(BeginRecovery).await.unwrap();
+            assert_eq!(begun, Ok(()));
+        }
+        node.install(still()).await;
+        let view = FakeNode::start("a", node.engine.clone()).view.load();
+        for view in [node.view.load(), view] {
+            assert_eq!(view.recovering.contains(p), restored);
+            assert_eq!(view.tainted.contains(p), restored);
+        }
+    }
+    // What it pulls itself from then on is its own.
+    let node = node_with(before).await;
+    let begun = node.ring_keeper.send(BeginRecovery).await.unwrap();
+    assert_eq!(begun, Ok(()));
+    node.install(gains(5)).await;
+    let verified = Verified {
+        epoch: 5,
+        partition: p,
+    };
+    assert_eq!(node.ring_keeper.send(verified).await.unwrap(), Ok(()));
+    node.install(at(6)).await;
+    let view = node.view.load();
+    assert!(!view.recovering.contains(p) && view.recovering.contains(partition(10)));
+}
+
+/// The old copy of a partition that went elsewhere and comes back is none to begin with.
+#[actix::test]
+async fn a_restored_backup_has_an_old_copy_of_what_it_gains_anew() {
+    let p = partition(9);
+    let node = node_with(still()).await;
+    let begun = node.ring_keeper.send(BeginRecovery).await.unwrap();
+    assert_eq!(begun, Ok(()));
+    node.install(Ring {
+        epoch: 6,
+        ..ring_of(&MEMBERS, &["b", "c", "d"], Some(&["a", "b", "c"]))
+    })
+    .await;
+    let view = FakeNode::start("a", node.engine.clone()).view.load();
+    for view in [node.view.load(), view] {
+        assert!(view.stale.contains(p) && !view.recovering.contains(p));
+    }
+}

@@ -304,7 +304,10 @@ pub(super) fn progress(shown: &Value) -> String {
         .filter_map(|t| t.get("waiting_for").and_then(Value::as_str));
     let reasons: std::collections::BTreeSet<&str> = reasons.collect();
     let waits = if reasons.is_empty() && done == all.len() {
-        ", waiting for: the members to agree on the end".to_owned()
+        let silent = joined(list(shown, "silent"));
+        let silent = Some(silent).filter(|silent| !silent.is_empty());
+        let silent = silent.map_or_else(String::new, |them| format!(" (no answer from {them})"));
+        format!(", waiting for: the members to agree on the end{silent}")
     } else if reasons.is_empty() {
         String::new()
     } else {
@@ -444,6 +447,9 @@ mod tests {
         assert_eq!(progress(&json!({"transfers": [done, dead]})), line);
         let line = "1 of 1 transfers done, 0 B/s, waiting for: the members to agree on the end";
         assert_eq!(progress(&json!({"transfers": [done]})), line);
+        let away = json!({"transfers": [done], "silent": ["n2", "n3"]});
+        let line = format!("{line} (no answer from n2, n3)");
+        assert_eq!(progress(&away), line);
         let rest = told(|streams| transfers(&json!({"epoch": 6, "moving": 0}), streams));
         assert_eq!(rest, "epoch 6: nothing is moving\n");
         let kept = json!({"node": "n2", "partitions": 9, "keys": 120, "seconds_left": 60});

@@ -149,3 +149,28 @@ async fn too_few_owners_before_are_no_quorum_in_strict_mode_and_are_stood_in_for
         assert_eq!(outcome.await.unwrap().unwrap().state, state(&[7]));
     }
 }
+
+/// What the owners before have missed, the one to be may have missed too: it pulls from some of them.
+#[actix::test]
+async fn a_read_before_the_flip_repairs_the_owner_to_be_beside_those_that_were_behind() {
+    pause();
+    let rows: [(&[u64], &[&str]); 2] = [(&[], &["b", "d"]), (&[7], &[])];
+    for (of_b, repaired) in rows {
+        let mut stage = Stage::new(&["a", "b", "c"], Some(&["b", "c", "d"]));
+        stage.past_the_tenth();
+        let (coordinator, outcome) = start(&stage);
+        let mut asked = all_asked(&mut stage).await;
+        assert_eq!(roles(&asked), [("a", BEFORE), ("b", BEFORE)]);
+        answer(&mut asked, &["a"], &Ok(held(&[7])));
+        answer(&mut asked, &["b"], &Ok(held(of_b)));
+        assert_eq!(outcome.await.unwrap().unwrap().state, state(&[7]));
+        for expected in repaired {
+            let (node, repair, answer) = stage.write().await;
+            assert_eq!((node.as_str(), repair.terms.epoch), (*expected, 5));
+            assert_eq!(decode_state(&repair.state).unwrap(), state(&[7]));
+            answer.send(Ok(())).unwrap();
+        }
+        assert!(has_stopped(&coordinator).await);
+        stage.assert_quiet();
+    }
+}

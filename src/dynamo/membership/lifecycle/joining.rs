@@ -26,10 +26,15 @@ pub enum Waiting {
     Promises(Vec<NodeId>),
     /// A ring that it has heard of.
     Ring,
-    /// The ring, which is moving for somebody else.
-    Move,
-    /// Its turn, or the end of its proposal.
-    Turn,
+    /// The end of the move under way.
+    Move {
+        /// Who has yet to pull what it gains, as far as this node has heard.
+        pulling: Vec<NodeId>,
+        /// Of whom a majority is to agree on the end.
+        voters: Vec<NodeId>,
+    },
+    /// Its turn, or the agreement of a majority of these.
+    Turn(Vec<NodeId>),
     /// The catalogue's word that it may go ahead, which one new node gets at a time.
     Permission,
     /// The catalogue of nodes, before it founds a cluster.
@@ -38,8 +43,8 @@ pub enum Waiting {
     Name(NodeId),
     /// Partitions that it owns, whose records it has lost: so many.
     Recovery(usize),
-    /// The partitions that it gains, or the other nodes that gain some.
-    Transfers,
+    /// The partitions that it gains: so many.
+    Transfers(usize),
     /// An operator, who is to commit what is staged.
     Commit,
     /// To be started again: its join was reverted, or cancelled.
@@ -59,22 +64,55 @@ impl fmt::Display for Waiting {
             }
             Self::FirstByName(id) => write!(f, "waiting for {id} to found a cluster"),
             Self::Founder(id) => write!(f, "promised to found a cluster with {id}: waiting for it"),
-            Self::Promises(ids) => write!(f, "founding a cluster: waiting for {ids:?} to promise"),
+            Self::Promises(ids) => {
+                let ids = list(ids);
+                write!(f, "founding a cluster: waiting for {ids} to promise")
+            }
             Self::Ring => f.write_str("heard of a ring: getting it"),
-            Self::Move => f.write_str("waiting until the ring has finished moving"),
-            Self::Turn => f.write_str("waiting to be added to the ring"),
+            Self::Move { pulling, voters } if pulling.is_empty() => {
+                let voters = list(voters);
+                write!(
+                    f,
+                    "waiting for a majority of {voters} to end the move under way"
+                )
+            }
+            Self::Move { pulling, .. } => {
+                let pulling = list(pulling);
+                write!(
+                    f,
+                    "waiting for {pulling} to pull what the move under way gives them"
+                )
+            }
+            Self::Turn(voters) => {
+                let voters = list(voters);
+                write!(
+                    f,
+                    "waiting to be added to the ring by a majority of {voters}"
+                )
+            }
             Self::Permission => {
                 f.write_str("waiting for the lock in the catalogue: one new node joins at a time")
             }
             Self::Catalogue => f.write_str("waiting for the catalogue of nodes"),
             Self::Name(id) => write!(f, "the members are finding out who answers for {id}"),
             Self::Recovery(left) => write!(f, "recovering {left} partitions from other owners"),
-            Self::Transfers => f.write_str("pulling partitions"),
+            Self::Transfers(gains) => {
+                write!(f, "pulling {gains} partitions: quorate cluster transfers")
+            }
             Self::Commit => f.write_str("its join is staged: quorate cluster plan, then commit"),
-            Self::TurnedAway => f.write_str("its join was reverted or cancelled"),
-            Self::Hints => f.write_str("handing over what it keeps for others"),
+            Self::TurnedAway => f.write_str(
+                "its join was reverted or cancelled: to have it join after all, start it again",
+            ),
+            Self::Hints => {
+                f.write_str("no member any more: handing the hints that it keeps to their owners")
+            }
         }
     }
+}
+
+fn list(ids: &[NodeId]) -> String {
+    let ids: Vec<&str> = ids.iter().map(NodeId::as_str).collect();
+    ids.join(", ")
 }
 
 impl Lifecycle {
@@ -85,16 +123,37 @@ impl Lifecycle {
             NodeState::Leaving if self.departure().is_some() => Some(Waiting::Hints),
             NodeState::Ready | NodeState::Leaving => None,
             NodeState::Pending if self.recovering > 0 => Some(Waiting::Recovery(self.recovering)),
-            NodeState::Pending => Some(Waiting::Transfers),
+            NodeState::Pending => Some(self.waiting_for_the_move()),
             NodeState::New if self.standing.turned_away => Some(Waiting::TurnedAway),
             NodeState::New if self.is_staged() => Some(Waiting::Commit),
-            NodeState::New if self.is_moving() => Some(Waiting::Move),
+            NodeState::New if self.is_moving() => Some(self.waiting_for_the_move()),
             NodeState::New if self.ring.is_some() && !self.permitted.join => {
                 Some(Waiting::Permission)
             }
-            NodeState::New if self.ring.is_some() => Some(Waiting::Turn),
+            NodeState::New if self.ring.is_some() => Some(Waiting::Turn(self.voters())),
             NodeState::New => Some(self.waiting_to_found()),
         }
+    }
+
+    fn voters(&self) -> Vec<NodeId> {
+        let voters = self.ring.iter().flat_map(|ring| ring.voters());
+        voters.map(|member| member.id.clone()).collect()
+    }
+
+    fn waiting_for_the_move(&self) -> Waiting {
+        let (me, voters) = (&self.me.member.id, self.voters());
+        let Some(ring) = &self.ring else {
+            return Waiting::Ring;
+        };
+        let pulling = ring.gainers().into_iter();
+        let pulling: Vec<NodeId> = pulling
+            .filter(|id| !self.has_pulled(ring, id))
+            .cloned()
+            .collect();
+        if pulling.contains(me) {
+            return Waiting::Transfers(ring.gains(me).count());
+        }
+        Waiting::Move { pulling, voters }
     }
 
     fn waiting_to_found(&self) -> Waiting {
@@ -257,4 +316,152 @@ impl Lifecycle {
 
 fn owns_any(ring: &Ring, id: &NodeId) -> bool {
     ring.placements.iter().any(|p| p.owners.contains(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::super::{Event, Me};
+    use super::*;
+    use crate::dynamo::membership::fixture::{id, member, ring};
+    use crate::dynamo::ring::{ClusterId, plan};
+
+    const OLD: [&str; 4] = ["n1", "n2", "n3", "n4"];
+
+    /// The ring after these changes of the ring of the old members.
+    fn after(changes: &[Change]) -> Arc<Ring> {
+        let next = |ring: Ring, change: &Change| plan(Some(&ring), change).unwrap();
+        Arc::new(changes.iter().fold(ring(&OLD), next))
+    }
+
+    fn life(name: &str, ring: Arc<Ring>) -> Lifecycle {
+        let me = Me {
+            member: member(name),
+            seeds: 1,
+            expect: usize::MAX,
+            replicas: 3,
+            cluster: ClusterId(7),
+            fresh: true,
+            auto_commit: false,
+        };
+        Lifecycle::start(me, Some(ring), None).0
+    }
+
+    fn ids(names: &[&str]) -> Vec<NodeId> {
+        names.iter().map(|name| id(name)).collect()
+    }
+
+    fn leave() -> MemberChange {
+        MemberChange::Leave(id("n4"))
+    }
+
+    fn tick(life: &mut Lifecycle, seconds: u64) -> Vec<Effect> {
+        let (now, dice) = (Duration::from_secs(seconds), 0);
+        life.handle(Event::Tick { now, dice })
+    }
+
+    #[test]
+    fn a_node_tells_what_a_move_waits_for() {
+        let join = Change::Join(member("n5"));
+        let moving = after(std::slice::from_ref(&join));
+        let all = ids(&["n1", "n2", "n3", "n4", "n5"]);
+        let gains = moving.gains(&id("n5")).count();
+        let mut joiner = life("n5", moving.clone());
+        assert_eq!(joiner.waiting_for(), Some(Waiting::Transfers(gains)));
+        let other = life("n6", moving.clone());
+        let pulling = Waiting::Move {
+            pulling: ids(&["n5"]),
+            voters: all.clone(),
+        };
+        assert_eq!(other.waiting_for(), Some(pulling));
+        joiner.handle(Event::TransfersDone {
+            epoch: moving.move_epoch(),
+        });
+        let ends = Waiting::Move {
+            pulling: Vec::new(),
+            voters: all,
+        };
+        assert_eq!(joiner.waiting_for(), Some(ends));
+    }
+
+    #[test]
+    fn a_node_that_is_staged_waits_for_an_operator_and_one_turned_away_for_a_new_start() {
+        let stage = Change::Stage(MemberChange::Join(member("n5")));
+        let mut joiner = life("n5", after(&[]));
+        assert_eq!(joiner.waiting_for(), Some(Waiting::Turn(ids(&OLD))));
+        let proposes = (0..9).flat_map(|n| tick(&mut joiner, n));
+        let proposed = Effect::Propose {
+            epoch: 2,
+            change: stage.clone(),
+        };
+        assert!(proposes.collect::<Vec<_>>().contains(&proposed));
+        joiner.handle(Event::RingChanged(after(std::slice::from_ref(&stage))));
+        assert_eq!(joiner.waiting_for(), Some(Waiting::Commit));
+        let reverted = after(&[stage, Change::Revert(None)]);
+        joiner.handle(Event::RingChanged(reverted));
+        assert_eq!(joiner.waiting_for(), Some(Waiting::TurnedAway));
+    }
+
+    #[test]
+    fn a_node_that_has_left_waits_until_its_hints_are_with_their_owners() {
+        let commit = Change::Commit(vec![leave()]);
+        let left = after(&[Change::Stage(leave()), commit, Change::Retire]);
+        let mut gone = life("n4", left);
+        assert_eq!(gone.waiting_for(), Some(Waiting::Hints));
+        gone.handle(Event::KeepsForOthers(false));
+        let ends = tick(&mut gone, 1);
+        assert!(
+            ends.iter()
+                .any(|e| matches!(e, Effect::Exit(r) if r.is_farewell()))
+        );
+    }
+
+    /// What the status says of each: a variant without a row does not compile.
+    #[test]
+    fn whatever_a_node_waits_for_it_says_whom_or_what() {
+        let names = |waiting: &Waiting| match waiting {
+            Waiting::Nodes { .. } => "2 of 3 nodes",
+            Waiting::FirstByName(_) | Waiting::Founder(_) | Waiting::Name(_) => "n1",
+            Waiting::Promises(_) | Waiting::Turn(_) => "n1, n2",
+            Waiting::Move { pulling, .. } if pulling.is_empty() => "n1, n2",
+            Waiting::Move { .. } => "n3",
+            Waiting::Ring => "a ring",
+            Waiting::Permission => "the lock in the catalogue",
+            Waiting::Catalogue => "the catalogue of nodes",
+            Waiting::Recovery(_) | Waiting::Transfers(_) => "7 partitions",
+            Waiting::Commit => "quorate cluster plan, then commit",
+            Waiting::TurnedAway => "start it again",
+            Waiting::Hints => "the hints that it keeps to their owners",
+        };
+        let two = || ids(&["n1", "n2"]);
+        let ends = |pulling: &[&str]| Waiting::Move {
+            pulling: ids(pulling),
+            voters: two(),
+        };
+        let (visible, expect) = (2, 3);
+        let all = [
+            Waiting::Nodes { visible, expect },
+            Waiting::FirstByName(id("n1")),
+            Waiting::Founder(id("n1")),
+            Waiting::Promises(two()),
+            Waiting::Ring,
+            ends(&[]),
+            ends(&["n3"]),
+            Waiting::Turn(two()),
+            Waiting::Permission,
+            Waiting::Catalogue,
+            Waiting::Name(id("n1")),
+            Waiting::Recovery(7),
+            Waiting::Transfers(7),
+            Waiting::Commit,
+            Waiting::TurnedAway,
+            Waiting::Hints,
+        ];
+        for waiting in all {
+            let told = waiting.to_string();
+            assert!(told.contains(names(&waiting)), "{waiting:?}: {told}");
+        }
+    }
 }

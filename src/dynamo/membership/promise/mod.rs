@@ -8,12 +8,14 @@
 
 mod acceptor;
 mod proposer;
+mod silence;
 
 #[cfg(test)]
 mod model;
 
 pub use acceptor::{AcceptReply, Acceptor, PredictReply};
 pub use proposer::{Loss, Proposer, Step, Unreachable};
+pub use silence::Silence;
 
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::ring::{Change, RingHash};
