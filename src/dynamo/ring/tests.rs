@@ -4,6 +4,7 @@ mod changes;
 mod gone;
 mod least;
 mod recover;
+mod sequences;
 
 use std::collections::BTreeSet;
 

@@ -1,16 +1,12 @@
-//! What must hold of every change of who is a member, alone and in long sequences.
+//! What must hold of every change of who is a member, each alone.
 
-use proptest::prelude::*;
-
-use super::least::least_gains;
 use super::*;
-use crate::dynamo::membership::fixture::Dice;
 
 fn after(ring: &Ring, changes: &[MemberChange]) -> Ring {
     plan(Some(ring), &Change::Commit(changes.to_vec())).unwrap()
 }
 
-fn settled(ring: &Ring) -> Ring {
+pub(super) fn settled(ring: &Ring) -> Ring {
     if ring.is_moving() {
         retire(ring)
     } else {
@@ -26,7 +22,7 @@ fn n(i: usize) -> NodeId {
     id(&format!("n{i}"))
 }
 
-fn rows_of(ring: &Ring, node: &NodeId) -> Vec<usize> {
+pub(super) fn rows_of(ring: &Ring, node: &NodeId) -> Vec<usize> {
     let rows = ring.placements.iter().enumerate();
     let has = rows.filter(|(_, row)| row.owners.contains(node));
     has.map(|(i, _)| i).collect()
@@ -306,142 +302,6 @@ fn what_cannot_be_done_is_refused_with_its_reason() {
     assert_eq!(steer(n(9), true), Err(PlanError::NotMember(n(9))));
     assert_eq!(steer(n(1), false), Err(PlanError::NothingToChange));
     assert!(steer(n(1), true).unwrap().is_down(&n(1)));
-}
-
-/// One to three changes that may go together, chosen by luck.
-fn some_changes(ring: &Ring, dice: &mut Dice, next_name: &mut usize) -> Vec<MemberChange> {
-    let mut changes = Vec::new();
-    let mut free: Vec<NodeId> = ring.members.iter().map(|m| m.id.clone()).collect();
-    for _ in 0..=dice.below(3) {
-        let fresh = |next_name: &mut usize, dice: &mut Dice| {
-            *next_name += 1;
-            let weight = 1 + u32::try_from(dice.below(3)).unwrap();
-            member(*next_name, dice.below(3), weight)
-        };
-        let growth = changes
-            .iter()
-            .filter(|c| matches!(c, MemberChange::Join(_)))
-            .count();
-        if ring.members.len() + growth < 12 && dice.hits(45) {
-            changes.push(MemberChange::Join(fresh(next_name, dice)));
-            continue;
-        }
-        if free.len() < 2 {
-            break;
-        }
-        let node = free.swap_remove(dice.below(free.len()));
-        let weight = 1 + u32::try_from(dice.below(4)).unwrap();
-        let zone = format!("z{}", dice.below(3));
-        let member = ring.member(&node).unwrap();
-        match dice.below(5) {
-            0 => changes.push(MemberChange::Leave(node)),
-            1 => changes.push(MemberChange::Forget(node)),
-            2 => {
-                let new = fresh(next_name, dice);
-                changes.push(MemberChange::Replace { old: node, new });
-            }
-            3 if member.weight != weight => changes.push(MemberChange::Weight { node, weight }),
-            _ if member.zone != zone => changes.push(MemberChange::Zone { node, zone }),
-            _ => {}
-        }
-    }
-    changes
-}
-
-/// What must hold of a committed change, whose move may have just begun.
-fn check_change(before: &Ring, ring: &Ring, changes: &[MemberChange]) -> Result<(), TestCaseError> {
-    let replaces = |c: &MemberChange| matches!(c, MemberChange::Replace { .. });
-    let done = settled(ring);
-    let distinct = done.placements.iter().all(|row| {
-        let owners: BTreeSet<&NodeId> = row.owners.iter().collect();
-        owners.len() == row.owners.len() && owners.len() == done.replicas.min(done.members.len())
-    });
-    prop_assert!(distinct && done.members.len() <= 15);
-    prop_assert!(
-        done.placements
-            .iter()
-            .flat_map(|r| &r.owners)
-            .all(|o| done.member(o).is_some())
-    );
-    if changes.iter().all(replaces) {
-        let moved = gained(ring).len();
-        let heirs: Vec<&NodeId> = changes.iter().map(MemberChange::node).collect();
-        let due: usize = heirs.iter().map(|heir| rows_of(&done, heir).len()).sum();
-        prop_assert_eq!(moved, due, "only what was handed on moves");
-        return Ok(());
-    }
-    check(&done)?;
-    // The old owners are there until the end, save those that are gone for good.
-    for (was, row) in before.placements.iter().zip(&ring.placements) {
-        let forgotten = |id: &NodeId| changes.contains(&MemberChange::Forget(id.clone()));
-        let left: Vec<&NodeId> = was.owners.iter().filter(|id| !forgotten(id)).collect();
-        prop_assert!(
-            left.is_empty()
-                || row.owners.iter().collect::<Vec<_>>() == left
-                || row.incoming.is_none()
-        );
-    }
-    let one_zone = |ring: &Ring| ring.members.iter().all(|m| m.zone == ring.members[0].zone);
-    if one_zone(before) && one_zone(&done) && !changes.iter().any(replaces) {
-        let had = |m: &NodeId| rows_of(before, m).len();
-        let due = done
-            .members
-            .iter()
-            .map(|m| rows_of(&done, &m.id).len().saturating_sub(had(&m.id)));
-        let lost = ring.placements.iter().filter(|row| row.incoming.is_none());
-        let given = lost
-            .zip(&before.placements)
-            .filter(|(row, was)| row.owners.iter().all(|id| !was.owners.contains(id)));
-        if given.count() == 0 {
-            let (moves, due) = (gained(ring).len(), due.sum::<usize>());
-            prop_assert!(
-                moves == due || moves == least_gains(before, &done),
-                "{} moves, and {} that loads ask for",
-                moves,
-                due
-            );
-        }
-    }
-    Ok(())
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
-
-    /// Two nodes that follow the same changes, each by itself, have the same ring at every step.
-    #[test]
-    fn fifty_changes_in_any_order_keep_the_laws_on_every_node(
-        seed in any::<u64>(),
-        founders in 1_usize..=6,
-        replicas in 1_usize..=4,
-    ) {
-        let mut dice = Dice(seed);
-        let mut next_name = 100;
-        let zones = 1 + dice.below(3);
-        let members = (0..founders).map(|i| member(i, i % zones, 1)).collect();
-        let (mut ring, mut other) = (found(replicas, members), None);
-        for step in 0..50 {
-            let changes = some_changes(&ring, &mut dice, &mut next_name);
-            let Ok(next) = plan(Some(&ring), &Change::Commit(changes.clone())) else {
-                continue;
-            };
-            prop_assert_eq!(next.epoch, ring.epoch + 1);
-            let theirs = plan(Some(other.as_ref().unwrap_or(&ring)), &Change::Commit(changes.clone()));
-            prop_assert_eq!(theirs.as_ref(), Ok(&next), "step {}", step);
-            prop_assert_eq!(theirs.map(|r| r.hash()), Ok(next.hash()));
-            check_change(&ring, &next, &changes)?;
-            let forgets = changes.iter().any(|c| matches!(c, MemberChange::Forget(_)));
-            if next.is_moving() && !forgets && dice.hits(20) {
-                let back = plan(Some(&next), &Change::Cancel).unwrap();
-                prop_assert_eq!(&back.placements, &ring.placements);
-                prop_assert_eq!(&back.members, &ring.members);
-                ring = back;
-            } else {
-                ring = settled(&next);
-            }
-            other = Some(ring.clone());
-        }
-    }
 }
 
 #[test]
