@@ -293,7 +293,6 @@ pub(crate) fn in_time(millis: u64) -> Instant {
     Instant::now() + Duration::from_millis(millis)
 }
 
-/// The first writes of some lives, each of a value that says whose it is.
 /// Who acknowledged while nothing moves.
 pub(crate) fn at_rest(home: usize, hinted: usize) -> Acks {
     Acks {
@@ -303,6 +302,7 @@ pub(crate) fn at_rest(home: usize, hinted: usize) -> Acks {
     }
 }
 
+/// The first writes of some lives, each of a value that says whose it is.
 pub(crate) fn state(lives: &[u64]) -> State {
     let dot = |life: u64| Dot {
         actor: Writer {
