@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::support::{Cluster, eventually};
-use super::{TIME, are_there, change, members, operator, store};
+use super::{TIME, are_there, change, commit, members, operator, store, try_operator};
 
 /// One dies as it is to pull partitions, in the middle of somebody else's leave.
 #[test]
@@ -31,6 +31,12 @@ fn a_receiver_that_died_is_shown_counted_and_forgotten_and_the_change_goes_on() 
         (&unknown["to"], &unknown["waiting_for"]),
         (&json!("n3"), &json!("n3 to answer"))
     );
+    for more in [&[][..], &["--dry-run"]] {
+        let (code, out, err) = try_operator(&cluster, &[&["cancel"], more].concat());
+        assert_eq!(code, 1, "{out}{err}");
+        let told = "some partitions are served by their new owners already";
+        assert!(err.contains(told), "{err}");
+    }
     eventually(TIME, "the status says whom the move waits for", || {
         cluster.nodes[0].status()["ring"]["waiting_for"] == json!(["n3"])
     });
@@ -44,21 +50,33 @@ fn a_receiver_that_died_is_shown_counted_and_forgotten_and_the_change_goes_on() 
 fn a_change_gives_nothing_to_a_member_that_does_not_answer() {
     let mut cluster = Cluster::start(5);
     let told = store(&cluster, 300);
-    cluster.nodes[2].kill();
-    eventually(TIME, "n1 knows that n3 is away", || {
-        let plan = operator(&cluster, &["leave", "n2", "--dry-run"]);
-        plan["spared"] == json!(["n3"])
-    });
     let plan = operator(&cluster, &["leave", "n2"]);
+    assert_eq!(plan["spared"], json!([]));
+    cluster.nodes[2].kill();
+    eventually(TIME, "it is known that n3 is away", || {
+        operator(&cluster, &["plan"])["spared"] == json!(["n3"])
+    });
+    // That is another plan than the one that was shown, though the epoch is the same.
+    let epoch = plan["epoch"].to_string();
+    for more in [&[][..], &["--dry-run"]] {
+        let commit = [&["commit", "--epoch", &epoch], more].concat();
+        let (code, out, err) = try_operator(&cluster, &commit);
+        assert_eq!(code, 1, "{out}{err}");
+        for told in [
+            "look at the plan again",
+            "these do not answer and get nothing: n3",
+        ] {
+            assert!(err.contains(told), "{err}");
+        }
+    }
+    let plan = operator(&cluster, &["plan"]);
     let gains = |name: &str| {
         let nodes = plan["nodes"].as_array().cloned().unwrap_or_default();
         let node = nodes.into_iter().find(|n| n["node"] == name);
         node.map_or(Value::Null, |n| n["gains"].clone())
     };
     assert_eq!((gains("n3"), &plan["waits_for"]), (json!(0), &json!([])));
-    let epoch = plan["epoch"].to_string();
-    let commit = ["commit", "--epoch", &epoch, "--without", "n3", "--wait"];
-    operator(&cluster, &commit);
+    commit(&cluster, &plan, &["--wait"]);
     assert!(cluster.nodes[1].wait_exit(TIME).success());
     are_there(&cluster, &told);
     cluster.nodes[2].spawn();

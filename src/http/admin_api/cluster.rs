@@ -148,15 +148,17 @@ async fn commit(
     let without = named.map(|names| names.iter().map(|name| id(name)).collect());
     let without: Option<Vec<NodeId>> = without.transpose()?;
     let since = ring.affairs.under_way.as_ref().map(|change| change.since);
-    if since == Some(epoch + 1) {
+    if since.is_some_and(|since| since.checked_sub(1) == Some(epoch)) {
         let gainers = ring.gainers();
         // Then somebody else's commit was another one.
         let differs = without.iter().flatten().any(|node| gainers.contains(node));
-        return match differs {
-            true => Err(ApiError::RingChanged(ring.epoch)),
-            false if dry_run => plan::answer(&api, &ring, Plan::staging(&ring, None)).await,
-            false => Ok(Made::nothing(&ring).answer(false)),
-        };
+        if differs {
+            return Err(ApiError::RingChanged(ring.epoch));
+        }
+        if dry_run {
+            return plan::answer(&api, &ring, Plan::staging(&ring, None)).await;
+        }
+        return Ok(Made::nothing(&ring).answer(false));
     }
     if ring.epoch != epoch {
         return Err(ApiError::RingChanged(ring.epoch));

@@ -10,7 +10,7 @@ use crate::http::admin_api::tests::api_of;
 use crate::http::admin_api::{AdminApi, app};
 
 /// Where nobody listens.
-const NOWHERE: &str = "127.0.0.1:1";
+pub(super) const NOWHERE: &str = "127.0.0.1:1";
 
 /// A ring of four, of which e owns nothing yet, and any change so moves something. Three of them
 /// vote; b does not answer.
@@ -39,7 +39,7 @@ impl Four {
         four
     }
 
-    async fn install(&self, ring: Ring) {
+    pub(super) async fn install(&self, ring: Ring) {
         for node in &self.nodes {
             node.install(ring.clone()).await;
         }

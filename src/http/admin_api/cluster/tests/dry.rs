@@ -2,9 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::again::Four;
+use super::again::{Four, NOWHERE};
 use super::{contract, fields};
+use crate::actors::fake_node::member;
 use crate::actors::ring_view::tests::id;
+use crate::dynamo::ring::{Change, MemberChange};
 
 impl Four {
     /// What would come of it.
@@ -24,7 +26,7 @@ impl Four {
 #[actix::test]
 async fn a_dry_run_tells_what_would_change_and_is_refused_where_it_would_be() {
     let four = Four::start().await;
-    let rows: [(&str, Value, Result<bool, &str>); 11] = [
+    let rows: [(&str, Value, Result<bool, &str>); 12] = [
         ("plan", json!({"change": "leave", "node": "b"}), Ok(true)),
         (
             "plan",
@@ -48,6 +50,7 @@ async fn a_dry_run_tells_what_would_change_and_is_refused_where_it_would_be() {
         ("cancel", json!({}), Ok(false)),
         ("commit", json!({"epoch": 5}), Ok(false)),
         ("commit", json!({"epoch": 4}), Err("ring_changed")),
+        ("commit", json!({"epoch": u64::MAX}), Err("ring_changed")),
     ];
     for (verb, mut body, expected) in rows {
         let path = format!("/cluster/{verb}");
@@ -152,4 +155,27 @@ async fn limits_name_who_was_told_and_who_did_not_answer() {
             "{limits}"
         );
     }
+}
+
+/// Who takes another's place owns what that one did, whatever the zones; all other changes share out
+/// anew.
+#[actix::test]
+async fn a_plan_names_the_partitions_with_fewer_zones_than_there_could_be() {
+    let four = Four::start().await;
+    let mut ring = four.ring();
+    ring.epoch += 1;
+    for member in ring.members.iter_mut().filter(|m| m.id == id("e")) {
+        member.zone = "y".to_owned();
+    }
+    four.install(ring).await;
+    let comes = MemberChange::Join(member("d", NOWHERE));
+    four.change(&Change::Stage(comes)).await;
+    let replace = json!({"change": "replace", "old": "b", "new": "d"});
+    let said = four.try_out("/cluster/plan", &replace, "Plan").await;
+    assert_eq!(said["staged"], json!(["replace b d"]));
+    assert_eq!(said["zones_violated"], json!((0..256).collect::<Vec<_>>()));
+    let zone = json!({"change": "zone", "node": "c", "zone": "x"});
+    let said = four.try_out("/cluster/plan", &zone, "Plan").await;
+    assert_eq!(said["staged"], json!(["join d", "zone c x"]));
+    assert_eq!(said["zones_violated"], json!([]));
 }
