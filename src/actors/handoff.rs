@@ -9,6 +9,7 @@ mod tests;
 
 pub use progress::{GetTransfers, Step, Transfer};
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,14 +24,14 @@ use super::asking::AskError;
 use super::background::Background;
 use super::link::Link;
 use super::local_reader::LocalRecords;
-use super::pulling::{Pulled, Pulling, TransferError};
+use super::pulling::{Pass, Pulled, Pulling, TransferError};
 use super::ring_keeper::{Cleared, Flip, RingKeeper, Verified};
 use super::ring_view::RingView;
 use super::store_keeper::{Clear, StoreKeeper};
 use super::worker::Quorums;
 use crate::dynamo::key::{PARTITIONS, Partition};
 use crate::dynamo::node_id::NodeId;
-use crate::dynamo::ring::Ring;
+use crate::dynamo::ring::{Pulls, Ring};
 use crate::wire::transfer::{FlipReply, PartitionCall, PullReply};
 use progress::{Begun, Board, Watch};
 use slots::Slots;
@@ -41,6 +42,9 @@ const AT_ONCE: usize = 4;
 const MOST_AT_ONCE: usize = 64;
 /// Pause before something that did not work is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
+
+/// How far each owner's records of one partition have been pulled, for the next attempt.
+type Passes = BTreeMap<NodeId, Pass>;
 
 /// The receiving side of a move.
 #[derive(Debug)]
@@ -179,10 +183,10 @@ impl HandoffParts {
         complete.then(|| ring.move_epoch())
     }
 
-    /// What is left of an earlier ownership goes before anything is pulled.
-    async fn clear_old_copy(&self, partition: Partition) -> Result<(), TransferError> {
+    /// What is left of an earlier ownership goes before anything is pulled; whether there was any.
+    async fn clear_old_copy(&self, partition: Partition) -> Result<bool, TransferError> {
         if !self.view.load().stale.contains(partition) {
-            return Ok(());
+            return Ok(false);
         }
         loop {
             let removed = self.store.send(Clear(partition)).await;
@@ -192,18 +196,18 @@ impl HandoffParts {
             }
         }
         let noted = self.ring_keeper.send(Cleared(partition)).await;
-        noted
-            .or(Err(TransferError::NotStored))?
-            .or(Err(TransferError::NotStored))
+        let noted = noted.or(Err(TransferError::NotStored))?;
+        noted.map(|()| true).or(Err(TransferError::NotStored))
     }
 
     /// A partition that waits holds up no other one.
     async fn bring(&self, ring: &Ring, watch: Watch<'_>, slots: &Slots) -> bool {
+        let mut passes = Passes::new();
         while self.view.load().epoch() == ring.epoch {
             let Some(slot) = slots.take().await else {
                 return false;
             };
-            let brought = self.bring_once(ring, watch).await;
+            let brought = self.bring_once(ring, watch, &mut passes).await;
             slots.give_back(slot);
             match brought {
                 Ok(true) => {
@@ -224,12 +228,20 @@ impl HandoffParts {
     }
 
     /// Whether the partition is verified and flipped; `false` while too few old owners answer.
-    async fn bring_once(&self, ring: &Ring, watch: Watch<'_>) -> Result<bool, TransferError> {
+    async fn bring_once(
+        &self,
+        ring: &Ring,
+        watch: Watch<'_>,
+        passes: &mut Passes,
+    ) -> Result<bool, TransferError> {
         let partition = watch.partition;
         let row = ring.placement(partition);
-        self.clear_old_copy(partition).await?;
+        if self.clear_old_copy(partition).await? {
+            // What was pulled before is gone with it.
+            passes.clear();
+        }
         if !self.view.load().verified.contains(partition) {
-            if !self.pull_enough(ring, watch).await? {
+            if !self.pull_enough(ring, watch, passes).await? {
                 return Ok(false);
             }
             let verified = Verified {
@@ -243,7 +255,6 @@ impl HandoffParts {
         }
         watch.is_at(Step::Verified);
         // Without N − R + 1 of the old owners, no R of them answer a read any more.
-        let needed = row.flips_needed(self.quorums.read);
         let (mut flipped, mut silent) = (0, Vec::new());
         for owner in &row.owners {
             if self.flip(ring, partition, owner).await {
@@ -252,30 +263,34 @@ impl HandoffParts {
                 silent.push(owner.to_string());
             }
         }
-        if flipped < needed {
+        let is_over = row.is_handed_over_with(self.quorums.read, flipped);
+        if !is_over {
             watch.waits_for(format!("{} to stop serving reads", silent.join(", ")));
         }
-        Ok(flipped >= needed)
+        Ok(is_over)
     }
 
     /// Pulls from the old owners; whether from enough that everything acknowledged is here.
-    async fn pull_enough(&self, ring: &Ring, watch: Watch<'_>) -> Result<bool, TransferError> {
+    async fn pull_enough(
+        &self,
+        ring: &Ring,
+        watch: Watch<'_>,
+        passes: &mut Passes,
+    ) -> Result<bool, TransferError> {
         let row = ring.placement(watch.partition);
         let view = self.view.load();
-        // Every acknowledged write is on W of the old owners, so on one of any N − W + 1.
-        let needed = row.whole_from(ring.replicas, self.quorums.write);
-        // An owner that is itself recovering counts only if nobody is left to ask.
-        let (mut pulled, mut whole, mut silent) = (0, 0, Vec::new());
+        let (mut pulls, mut silent) = (Pulls::default(), Vec::new());
         for owner in &row.owners {
             if *owner == view.me {
-                pulled += 1;
-                whole += usize::from(!view.recovering.contains(watch.partition));
+                pulls.from += 1;
+                pulls.whole += usize::from(!view.recovering.contains(watch.partition));
                 continue;
             }
-            match self.pull_from(ring, watch, owner).await {
+            let pass = passes.entry(owner.clone()).or_default();
+            match self.pull_from(ring, watch, owner, pass).await {
                 Ok(from) => {
-                    pulled += 1;
-                    whole += usize::from(from.whole);
+                    pulls.from += 1;
+                    pulls.whole += usize::from(from.whole);
                 }
                 Err(
                     error @ (TransferError::Asked(AskError::Link(_)) | TransferError::NotWhole(_)),
@@ -287,7 +302,7 @@ impl HandoffParts {
                 Err(other) => return Err(other),
             }
         }
-        let enough = whole >= needed || pulled == row.owners.len();
+        let enough = row.is_whole_with(ring.replicas, self.quorums.write, pulls);
         if !enough {
             watch.waits_for(format!("{} to answer", silent.join(", ")));
         }
@@ -299,12 +314,13 @@ impl HandoffParts {
         ring: &Ring,
         watch: Watch<'_>,
         owner: &NodeId,
+        pass: &mut Pass,
     ) -> Result<Pulled, TransferError> {
         let theirs = self
             .pulling()
             .digest_of(ring, watch.partition, owner)
             .await?;
-        watch.pulls_from(owner, theirs.records);
+        watch.pulls_from(owner, theirs.records, pass.seen);
         if self.pulling().agrees(watch.partition, &theirs)? {
             // As when the move begins anew without a member that has died.
             let whole = !theirs.recovering;
@@ -312,7 +328,7 @@ impl HandoffParts {
         }
         let seen = |page: &PullReply| watch.pulled(page);
         (self.pulling())
-            .pull_all(ring, watch.partition, owner, &seen)
+            .pull_all(ring, watch.partition, owner, pass, &seen)
             .await
     }
 

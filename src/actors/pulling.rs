@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use actix::Addr;
+use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
@@ -56,6 +57,17 @@ pub enum TransferError {
     NotMerged(#[from] MergeError),
 }
 
+/// How far a pass over an owner's records has come. One that is cut short goes on from there, and
+/// has seen every record when it is through: what was behind it was here already by then.
+#[derive(Debug, Default)]
+pub(super) struct Pass {
+    after: Option<Bytes>,
+    missing: usize,
+    damaged: usize,
+    /// Records looked at.
+    pub(super) seen: u64,
+}
+
 /// Everything that an owner had is here now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pulled {
@@ -64,16 +76,24 @@ pub struct Pulled {
 }
 
 impl Pulling {
-    /// Pulls from one owner until it holds nothing that is not here; shows every page.
+    /// Pulls from one owner until it holds nothing that is not here; shows every page. What the pass
+    /// has come to when that fails is where to go on.
     pub(super) async fn pull_all(
         &self,
         ring: &Ring,
         partition: Partition,
         owner: &NodeId,
+        pass: &mut Pass,
         seen: &impl Fn(&PullReply),
     ) -> Result<Pulled, TransferError> {
         loop {
-            let missing = self.pull_once(ring, partition, owner, seen).await?;
+            self.go_on(ring, partition, owner, pass, seen).await?;
+            let Pass {
+                missing, damaged, ..
+            } = std::mem::take(pass);
+            if damaged > 0 {
+                return Err(TransferError::NotWhole(damaged));
+            }
             self.background.turn(Kind::Transfers, CALL_COST).await;
             let theirs = self.digest_of(ring, partition, owner).await?;
             // Equal digests, or a whole pass in which every record was here already: another
@@ -112,22 +132,22 @@ impl Pulling {
         self.ask(ring, owner, "/peer/v1/digest", &call).await
     }
 
-    /// One pass over the owner's records; gives how many had something new. An owner with damaged
-    /// records gives what it has, and does not count as pulled from.
-    async fn pull_once(
+    /// Takes a pass over the owner's records to its end. An owner with damaged records gives what it
+    /// has, and does not count as pulled from.
+    async fn go_on(
         &self,
         ring: &Ring,
         partition: Partition,
         owner: &NodeId,
+        pass: &mut Pass,
         seen: &impl Fn(&PullReply),
-    ) -> Result<usize, TransferError> {
-        let (mut after, mut missing, mut damaged) = (None, 0, 0);
+    ) -> Result<(), TransferError> {
         loop {
             self.background.turn(Kind::Transfers, CALL_COST).await;
             let call = PullCall {
                 epoch: ring.epoch,
                 partition: partition.number(),
-                after: after.take(),
+                after: pass.after.clone(),
                 limit: PAGE_RECORDS,
             };
             let page: PullReply = self.ask(ring, owner, "/peer/v1/pull", &call).await?;
@@ -136,16 +156,16 @@ impl Pulling {
             }
             self.background.charge(Kind::Transfers, page.bytes());
             seen(&page);
-            damaged += page.damaged;
-            let last = page.last;
-            after = page.records.last().map(|(key, _)| key.clone());
-            missing += self.take_in(ring, page).await?;
+            let (last, damaged, records) = (page.last, page.damaged, page.records.len());
+            let after = page.records.last().map(|(key, _)| key.clone());
+            // Only what has been taken in is behind the pass.
+            pass.missing += self.take_in(ring, page).await?;
+            pass.damaged += damaged;
+            pass.seen += records as u64;
             if last || after.is_none() {
-                return match damaged {
-                    0 => Ok(missing),
-                    damaged => Err(TransferError::NotWhole(damaged)),
-                };
+                return Ok(());
             }
+            pass.after = after;
         }
     }
 

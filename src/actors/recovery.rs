@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep};
 
 use super::action_log::nanos;
 use super::asking::AskError;
-use super::pulling::{Pulling, TransferError};
+use super::pulling::{Pass, Pulling, TransferError};
 use super::ring_keeper::{Discarded, KeeperError, Recovered, RingKeeper};
 use super::ring_view::RingView;
 use super::store_keeper::{Discard, DiscardHints};
@@ -159,7 +159,7 @@ impl RecoveryParts {
         }
         let pulled = self
             .pulling
-            .pull_all(ring, partition, owner, &|_| ())
+            .pull_all(ring, partition, owner, &mut Pass::default(), &|_| ())
             .await?;
         Ok(pulled.whole)
     }

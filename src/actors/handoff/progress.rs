@@ -38,8 +38,15 @@ struct News {
 
 #[derive(Debug)]
 enum What {
-    From { owner: NodeId, total: u64 },
-    Page { records: u64, bytes: u64 },
+    From {
+        owner: NodeId,
+        total: u64,
+        done: u64,
+    },
+    Page {
+        records: u64,
+        bytes: u64,
+    },
     Step(Step),
     Waits(String),
 }
@@ -62,10 +69,10 @@ impl Watch<'_> {
         self.board.do_send(News { partition, what });
     }
 
-    /// So many records are to be pulled from this owner.
-    pub(super) fn pulls_from(self, owner: &NodeId, total: u64) {
+    /// So many records are to be pulled from this owner, of which so many have been.
+    pub(super) fn pulls_from(self, owner: &NodeId, total: u64, done: u64) {
         let owner = owner.clone();
-        self.tell(What::From { owner, total });
+        self.tell(What::From { owner, total, done });
     }
 
     pub(super) fn pulled(self, page: &PullReply) {
@@ -111,9 +118,9 @@ impl Handler<News> for Handoff {
             return;
         };
         match what {
-            What::From { owner, total } => {
+            What::From { owner, total, done } => {
                 transfer.from = Some(owner.to_string());
-                (transfer.step, transfer.done, transfer.total) = (Step::Pulling, 0, total);
+                (transfer.step, transfer.done, transfer.total) = (Step::Pulling, done, total);
                 (transfer.bytes, *since) = (0, Instant::now());
             }
             What::Page { records, bytes } => {

@@ -287,6 +287,83 @@ async fn with_too_few_old_owners_nothing_is_verified_and_it_is_tried_again() {
     assert_eq!(end(&mut done).await, Some(5));
 }
 
+/// As when the connection breaks in the middle of a large partition.
+#[actix::test]
+async fn a_pull_that_was_cut_short_goes_on_behind_the_last_page_that_came() {
+    let (mut wire, d) = scripted().await;
+    let _done = bring(&d);
+    let mut some: Vec<Key> = keys(moving(), true).take(3).collect();
+    some.sort();
+    let record = |key: &Key, life| (key.as_bytes().clone(), encode_state(&state(&[life])));
+    let after = |call: &Call| -> Option<Bytes> {
+        let asked: PullCall = rmp_serde::from_slice(&call.body).unwrap();
+        asked.after
+    };
+    let first = pulls(&mut wire).await;
+    assert_eq!(after(&first), None);
+    let page = PullReply::new(vec![record(&some[0], 1), record(&some[1], 2)], false);
+    first.answer(200, encoded(&page));
+    wire.call("/peer/v1/pull").await.answer(503, Vec::new());
+    for _others in 0..2 {
+        wire.call("/peer/v1/digest").await.answer(503, Vec::new());
+    }
+    // The next attempt.
+    let second = pulls(&mut wire).await;
+    assert_eq!(after(&second).as_ref(), Some(some[1].as_bytes()));
+    let page = PullReply::new(vec![record(&some[2], 3)], true);
+    second.answer(200, encoded(&page));
+    tells(&mut wire).await;
+    // The digests differ, and it brought something new: only a pass that does not is the last, and
+    // that begins at the beginning.
+    let third = wire.call("/peer/v1/pull").await;
+    assert_eq!(after(&third), None);
+    for (key, life) in some.iter().zip(1..) {
+        assert_eq!(d.state(key), Some(state(&[life])), "{key:?}");
+    }
+    assert!(!d.view.load().verified.contains(moving()));
+}
+
+/// What the first part has found missing, the second one does not forget.
+#[actix::test]
+async fn a_pull_that_was_cut_short_is_no_pass_that_found_everything_here() {
+    let (mut wire, d) = scripted().await;
+    let _done = bring(&d);
+    let key = keys(moving(), true).next().unwrap();
+    let record = (key.as_bytes().clone(), encode_state(&state(&[1])));
+    let page = PullReply::new(vec![record], false);
+    pulls(&mut wire).await.answer(200, encoded(&page));
+    wire.call("/peer/v1/pull").await.answer(503, Vec::new());
+    for _others in 0..2 {
+        wire.call("/peer/v1/digest").await.answer(503, Vec::new());
+    }
+    nothing_to_give(&mut wire).await;
+    // Else it would turn to the next owner, with a digest.
+    wire.call("/peer/v1/pull").await;
+}
+
+/// As when the node is found to have gone back in time in the middle of a move.
+#[actix::test]
+async fn p1_a_pull_begins_anew_when_what_it_brought_was_discarded() {
+    let (mut wire, d) = scripted().await;
+    let _done = bring(&d);
+    let key = keys(moving(), true).next().unwrap();
+    let record = (key.as_bytes().clone(), encode_state(&state(&[1])));
+    let first = pulls(&mut wire).await;
+    first.answer(200, encoded(&PullReply::new(vec![record], false)));
+    let second = wire.call("/peer/v1/pull").await;
+    let begun = d
+        .ring_keeper
+        .send(crate::actors::ring_keeper::BeginRecovery);
+    assert_eq!(begun.await.unwrap(), Ok(()));
+    second.answer(503, Vec::new());
+    for _others in 0..2 {
+        wire.call("/peer/v1/digest").await.answer(503, Vec::new());
+    }
+    let third = pulls(&mut wire).await;
+    let asked: PullCall = rmp_serde::from_slice(&third.body).unwrap();
+    assert_eq!((asked.after, d.state(&key)), (None, None));
+}
+
 #[actix::test]
 async fn a_damaged_page_is_not_taken_in() {
     let (mut wire, d) = scripted().await;

@@ -188,3 +188,39 @@ async fn two_that_recover_at_once_end_each_other_s_wait() {
     assert!(!a.view.load().recovering.contains(p));
     assert_eq!(a.state(&key("k")), Some(state(&[1])));
 }
+
+/// A member that is alone in its ring, and was found older by one that waits to join.
+#[actix::test]
+async fn p1_an_old_copy_that_nobody_else_owns_is_kept() {
+    let a = FakeNode::new("a");
+    a.install(ring_of(&[("a", "127.0.0.1:1")], &["a"], None))
+        .await;
+    a.write(&key("only"), &state(&[1])).await;
+    a.ring_keeper.send(BeginRecovery).await.unwrap().unwrap();
+    assert_eq!(a.view.load().tainted.len(), ALL);
+    parts(&a).recover_all().await;
+    assert!(a.view.load().recovering.is_empty());
+    assert_eq!(reads(&a.records, &a, "only"), Ok(true));
+}
+
+/// A backup from the middle of a move, or from before it: what it may have flipped it serves no more,
+/// also when it has recovered, for newer writes may be with the new owners alone.
+#[actix::test]
+async fn p4_what_a_restored_backup_may_have_flipped_stays_so_when_it_is_recovered() {
+    let (_b, _c, ring) = two(false).await;
+    let mut moving = ring.clone();
+    let p = key("k").hash().partition();
+    moving.placements[p.index()].incoming = Some(["b", "c"].map(id).to_vec());
+    for knows_the_move in [true, false] {
+        let a = FakeNode::new("a");
+        let mut before = if knows_the_move { &moving } else { &ring }.clone();
+        before.epoch -= u64::from(!knows_the_move);
+        a.install(before).await;
+        a.ring_keeper.send(BeginRecovery).await.unwrap().unwrap();
+        a.install(moving.clone()).await;
+        parts(&a).recover_all().await;
+        assert!(a.view.load().recovering.is_empty());
+        assert_eq!(reads(&a.records, &a, "k"), Err(Fault::Flipped));
+        assert_eq!(reads(&a.records, &a, "kept"), Ok(false), "it moves not");
+    }
+}

@@ -60,8 +60,8 @@ pub(super) fn restore(engine: &dyn Engine, view: &mut View) -> Result<(), Restor
 
 /// Forgets the note when the ring about to be in force is of another move, or of none.
 pub(super) fn follow(view: &mut View, ring: &Ring) {
-    let before = view.ring.as_ref().map(|before| before.move_epoch());
-    if before != Some(ring.move_epoch()) {
+    let before = view.ring.as_ref();
+    if !before.is_some_and(|before| ring.goes_on_from(before)) {
         view.flipped = PartitionSet::default();
         view.verified = PartitionSet::default();
     }

@@ -112,12 +112,16 @@ fn regained(view: &View, ring: &Ring) -> PartitionSet {
 /// What the node has flipped in the move of a ring, or may have: a move that it does not know yet
 /// may be one that it has forgotten.
 fn flipped_at_most(before: &View, ring: &Ring) -> PartitionSet {
-    let known = before.ring.as_ref().map(|before| before.move_epoch());
-    if known == Some(ring.move_epoch()) {
+    if is_known_move(before, ring) {
         before.flipped
     } else {
         given(before, ring)
     }
+}
+
+fn is_known_move(before: &View, ring: &Ring) -> bool {
+    let known = before.ring.as_ref();
+    known.is_some_and(|before| ring.goes_on_from(before))
 }
 
 fn union(a: &PartitionSet, b: &PartitionSet) -> PartitionSet {
@@ -154,8 +158,7 @@ impl RingKeeper {
                 union(&view.recovering, &regained),
                 union(&view.tainted, &regained),
             );
-            let known = view.ring.as_ref().map(|before| before.move_epoch());
-            let kept = (known == Some(ring.move_epoch())).then_some(view.verified);
+            let kept = is_known_move(&view, ring).then_some(view.verified);
             let flipped = flipped_at_most(&view, ring);
             let moves = self.store_moves(ring.move_epoch(), &flipped, &kept.unwrap_or_default());
             (moves, self.store_note(&recovering, &tainted))

@@ -5,6 +5,7 @@ mod affairs;
 mod balance;
 mod change;
 mod fingerprint;
+mod moves;
 mod outline;
 mod plan;
 mod quota;
@@ -14,6 +15,7 @@ mod tests;
 
 pub use affairs::{Affairs, Departed, MAX_DEPARTED, MAX_STAGED, UnderWay};
 pub use change::{Change, Departure, MemberChange, PlanError};
+pub use moves::Pulls;
 pub use outline::{Load, Outline, left_below};
 pub use plan::plan;
 
