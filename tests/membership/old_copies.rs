@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
+use super::support::keys::{are_there, store};
 use super::support::{Client, Cluster, Node, eventually};
-use super::{TIME, are_there, change, operator, store};
+use super::{TIME, change, operator};
 
 /// Of each node, a number of its status.
 fn counts(cluster: &Cluster, pointer: &str) -> Vec<u64> {
