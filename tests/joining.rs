@@ -7,7 +7,7 @@ mod support;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use serde_json::json;
+use support::keys::{Told, are_there, are_there_at, store};
 use support::{Client, Cluster, Node};
 
 const REFUSAL_TIME: Duration = Duration::from_secs(8);
@@ -59,32 +59,25 @@ fn bootstrap_expect_founds_one_cluster_from_one_seed() {
     );
 }
 
-fn load(cluster: &Cluster, keys: usize) {
-    let client = Client::new();
-    for i in 0..keys {
-        let node = &cluster.nodes[i % cluster.nodes.len()];
-        assert_eq!(
-            client.post(&node.url(&format!("key{i}")), &json!(i)).status,
-            201
-        );
-    }
-}
-
 /// Reads and updates stored keys until told to stop; gives every answer that should not be.
-fn use_keys(stop: &AtomicBool, urls: &[String], keys: usize, user: usize) -> (usize, Vec<String>) {
+fn use_keys(stop: &AtomicBool, urls: &[String], told: &Told, user: usize) -> (usize, Vec<String>) {
     let client = Client::new();
     let (mut done, mut wrong) = (0, Vec::new());
     while !stop.load(Ordering::Relaxed) {
-        let i = (done * 7 + user * 13) % keys;
-        let url = format!("{}/v1/key{i}", urls[done % urls.len()]);
+        let (key, values) = &told[(done * 7 + user * 13) % told.len()];
+        let url = format!("{}/v1/{key}", urls[done % urls.len()]);
         let read = client.get(&url);
         done += 1;
-        if read.status != 200 {
-            wrong.push(format!("GET key{i}: {read:?}"));
-        } else if done % 3 == 0 {
-            let put = client.put(&url, &json!(i), &read.clock());
+        let found = read.values();
+        let is_same = found
+            .iter()
+            .all(|value| values.contains(&value.to_string()));
+        if read.status != 200 || !is_same || found.len() < values.len() {
+            wrong.push(format!("GET {key}: {read:?}"));
+        } else if let (0, [value]) = (done % 3, &found[..]) {
+            let put = client.put(&url, value, &read.clock());
             if put.status != 200 {
-                wrong.push(format!("PUT key{i}: {put:?}"));
+                wrong.push(format!("PUT {key}: {put:?}"));
             }
         }
     }
@@ -95,9 +88,8 @@ fn use_keys(stop: &AtomicBool, urls: &[String], keys: usize, user: usize) -> (us
 /// keys read 404 afterwards.
 #[test]
 fn seed_defect_15_a_fourth_node_joins_under_load_and_no_stored_key_reads_404() {
-    const KEYS: usize = 2000;
     let mut cluster = Cluster::start(3);
-    load(&cluster, KEYS);
+    let told = store(&cluster, 2000);
     let urls: Vec<String> = cluster
         .nodes
         .iter()
@@ -105,9 +97,9 @@ fn seed_defect_15_a_fourth_node_joins_under_load_and_no_stored_key_reads_404() {
         .collect();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let (stop, urls) = (&stop, &urls);
+        let (stop, urls, told) = (&stop, &urls, &told);
         let users: Vec<_> = (0..2)
-            .map(|user| scope.spawn(move || use_keys(stop, urls, KEYS, user)))
+            .map(|user| scope.spawn(move || use_keys(stop, urls, told, user)))
             .collect();
         cluster.add().spawn();
         cluster.wait_ready();
@@ -122,79 +114,56 @@ fn seed_defect_15_a_fourth_node_joins_under_load_and_no_stored_key_reads_404() {
             assert!(done > 50, "too little load to prove anything: {done}");
         }
     });
-    let client = Client::new();
-    for i in 0..KEYS {
-        let read = client.get(&cluster.nodes[3].url(&format!("key{i}")));
-        assert_eq!(
-            (read.status, read.values()),
-            (200, vec![json!(i)]),
-            "key{i}"
-        );
-    }
+    are_there_at(&cluster.nodes[3], &told);
+    are_there(&cluster, &told);
     let held = cluster.nodes[3].status()["keys"].as_u64().unwrap();
     assert!(held > 0, "the new node holds nothing");
+}
+
+/// A fourth node has begun to join, and gets on so slowly that it cannot end.
+fn begin_to_join(cluster: &mut Cluster) {
+    cluster.add_staged();
+    cluster.nodes[3].limit_transfers("1", "1");
+    let (code, out, err) = cluster.nodes[0].command_line(&["cluster", "commit"]);
+    assert_eq!(code, 0, "{out}{err}");
 }
 
 #[test]
 fn a_joiner_killed_half_way_and_started_again_finishes() {
     let mut cluster = Cluster::start(3);
-    load(&cluster, 300);
-    cluster.add().spawn();
-    let time = Duration::from_secs(30);
-    let pending = |cluster: &Cluster| {
-        let status = cluster.nodes[0].status();
-        status["members"]
-            .as_array()
-            .is_some_and(|members| members.len() == 4)
-    };
-    support::eventually(time, "the joiner is a member", || pending(&cluster));
+    let told = store(&cluster, 300);
+    begin_to_join(&mut cluster);
     cluster.nodes[3].kill();
-    let client = Client::new();
-    for i in 0..300 {
-        let read = client.get(&cluster.nodes[i % 3].url(&format!("key{i}")));
-        assert_eq!(
-            read.status, 200,
-            "key{i} while the joiner is dead: {read:?}"
-        );
-    }
+    are_there(&cluster, &told);
+    assert!(cluster.nodes[0].moving() > 0, "it was over before the kill");
+    cluster.nodes[0].limit_transfers("4", "none");
     cluster.nodes[3].spawn();
     cluster.wait_ready();
-    for i in 0..300 {
-        assert_eq!(
-            client
-                .get(&cluster.nodes[3].url(&format!("key{i}")))
-                .values(),
-            [json!(i)]
-        );
-    }
+    assert_eq!(cluster.nodes[0].moving(), 0);
+    are_there_at(&cluster.nodes[3], &told);
 }
 
 #[test]
 fn a_giver_killed_half_way_does_not_stop_a_join() {
     let mut cluster = Cluster::start(3);
-    load(&cluster, 300);
-    cluster.add().spawn();
-    let time = Duration::from_secs(30);
-    support::eventually(time, "the joiner is a member", || {
-        cluster.nodes[0].status()["members"]
-            .as_array()
-            .is_some_and(|m| m.len() == 4)
-    });
+    let told = store(&cluster, 300);
+    begin_to_join(&mut cluster);
     cluster.nodes[1].kill();
+    assert!(cluster.nodes[0].moving() > 0, "it was over before the kill");
+    cluster.nodes[0].limit_transfers("4", "none");
     cluster.wait_ready();
+    let is_over = || cluster.nodes[0].moving() == 0;
+    support::eventually(Duration::from_mins(1), "the join is over", is_over);
+    are_there(&cluster, &told);
     cluster.nodes[1].spawn();
     cluster.wait_ready();
-    let client = Client::new();
-    for i in 0..300 {
-        let read = client.get(&cluster.nodes[3].url(&format!("key{i}")));
-        assert_eq!(read.values(), [json!(i)], "{read:?}");
-    }
+    are_there_at(&cluster.nodes[3], &told);
 }
 
 #[test]
 fn two_nodes_that_join_at_once_are_put_in_order() {
     let mut cluster = Cluster::start(3);
-    load(&cluster, 100);
+    let told = store(&cluster, 100);
     cluster.add();
     cluster.add();
     cluster.nodes[4].spawn();
@@ -206,6 +175,7 @@ fn two_nodes_that_join_at_once_are_put_in_order() {
             .map(Vec::len),
         Some(5)
     );
+    are_there(&cluster, &told);
 }
 
 /// Starts a node that must end by itself with exit code 1 within the time allowed.

@@ -16,6 +16,7 @@ mod convergence;
 mod load;
 mod membership;
 mod nodes;
+mod witness;
 
 use std::error::Error;
 use std::io::Write;

@@ -1,11 +1,13 @@
 //! P9: a node joins, leaves, replaces another and is forgotten, one after the other, under load at
-//! an even rate through four members that stay.
+//! an even rate through four members that stay; and what was acknowledged meanwhile is there
+//! afterwards.
 
 use std::process::Command;
 use std::time::Duration;
 
 use super::load::{Load, Second, median};
 use super::nodes::{Cluster, until};
+use super::witness::{Testimony, Witness};
 use super::{Outcome, quorate, tell};
 
 /// The load: half reads, half writes.
@@ -32,6 +34,7 @@ pub(crate) fn measure() -> Outcome<bool> {
     let mut cluster = Cluster::start(5)?;
     let endpoints = cluster.endpoints(4);
     let load = Load::start(&endpoints, LOAD)?;
+    let witness = Witness::start(endpoints.clone());
     let changes: [Change; 4] = [
         ("join", join),
         ("leave", leave),
@@ -53,7 +56,18 @@ pub(crate) fn measure() -> Outcome<bool> {
         });
     }
     let seconds = load.finish()?;
-    show(&seconds, &made)
+    let kept = show(&seconds, &made)?;
+    let Testimony { acknowledged, lost } = witness.finish(&endpoints)?;
+    tell(&format!(
+        "\n{acknowledged} writes beside the load were acknowledged; {} of {} reads of \
+         them, through every node, miss one",
+        lost.len(),
+        acknowledged * endpoints.len()
+    ))?;
+    for one in &lost {
+        tell(one)?;
+    }
+    Ok(kept && acknowledged > 0 && lost.is_empty())
 }
 
 type Change = (&'static str, fn(&mut Cluster) -> Outcome<u64>);

@@ -161,7 +161,7 @@ impl Admission {
     }
 
     fn take_place(&self, operation: Operation) -> Result<Place, Failure> {
-        let place = if self.worker.view().ring.is_none() {
+        let place = if self.worker.view().ring_to_serve().is_none() {
             Err(Failure::NotServing)
         } else {
             self.in_flight.take().ok_or(Failure::Overloaded)

@@ -112,7 +112,7 @@ impl ReadCoordinator {
 
     /// Asks the owners, from the start.
     fn ask(&mut self, ctx: &mut Context<Self>) {
-        let Some(ring) = &self.view.ring else {
+        let Some(ring) = self.view.ring_to_serve() else {
             return self.answer_and_stop(Err(Failure::NotServing), ctx);
         };
         let placement = ring.placement(self.key.hash().partition());

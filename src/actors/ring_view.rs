@@ -11,7 +11,7 @@ use crate::dynamo::key::Partition;
 use crate::dynamo::membership::lifecycle::NodeState;
 use crate::dynamo::node_id::NodeId;
 use crate::dynamo::quorum::Fault;
-use crate::dynamo::ring::{OwnerSet, Placement, Ring};
+use crate::dynamo::ring::{Departure, OwnerSet, Placement, Ring};
 pub use partition_set::PartitionSet;
 
 /// The ring and this node's part in it, at one moment.
@@ -117,6 +117,20 @@ impl View {
             Some(ring) if ring.is_leaving(&self.me) => NodeState::Leaving,
             Some(_) | None => own,
         }
+    }
+
+    /// The ring under which this node coordinates requests. Whoever was forgotten coordinates none, nor
+    /// does one that finds itself taken out as it comes back; one that has left in good order goes
+    /// on until it ends.
+    #[must_use]
+    pub fn ring_to_serve(&self) -> Option<&Arc<Ring>> {
+        let is_out = |ring: &Ring| {
+            let departed = ring.affairs.departed.iter().rev();
+            let how = departed.filter(|gone| gone.id == self.me).map(|g| g.how);
+            let is_out = |how| how == Departure::Forgotten || self.doubtful;
+            ring.member(&self.me).is_none() && how.take(1).any(is_out)
+        };
+        self.ring.as_ref().filter(|ring| !is_out(ring))
     }
 
     /// Whether the partition is on its way to other owners.
@@ -294,7 +308,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::actors::fake_node::member;
     use crate::dynamo::key::PARTITIONS;
-    use crate::dynamo::ring::{Affairs, ClusterId, MemberNumber};
+    use crate::dynamo::ring::{Affairs, ClusterId, Departed, MemberNumber};
 
     pub(crate) fn id(name: &str) -> NodeId {
         NodeId::new(name).unwrap()
@@ -433,6 +447,38 @@ pub(crate) mod tests {
             let terms = terms(epoch, OwnerSet::Current);
             assert_eq!(view.admit_read(p, &terms), Err(fault));
             assert_eq!(view.admit_write(p, &terms), Err(fault));
+        }
+    }
+
+    #[test]
+    fn whoever_was_taken_out_while_it_was_away_coordinates_nothing() {
+        let rows = [
+            (Departure::Forgotten, false, false),
+            (Departure::Forgotten, true, false),
+            (Departure::Replaced, true, false),
+            (Departure::Left, true, false),
+            // In good order: what the balancer still sends is served.
+            (Departure::Left, false, true),
+            (Departure::Replaced, false, true),
+        ];
+        for (how, doubtful, serves) in rows {
+            for (me, is_gone) in [("z", true), ("y", false), ("a", false)] {
+                let mut view = view(me);
+                let mut ring = Ring::clone(view.ring.as_ref().unwrap());
+                // Another one of a's name is a member.
+                ring.members.push(member("a", "a:1"));
+                for name in ["z", "a"] {
+                    ring.affairs.departed.push(Departed {
+                        id: id(name),
+                        data_id: 99,
+                        how,
+                        epoch: ring.epoch,
+                    });
+                }
+                (view.ring, view.doubtful) = (Some(Arc::new(ring)), doubtful);
+                let expected = serves || !is_gone;
+                assert_eq!(view.ring_to_serve().is_some(), expected, "{me} {how:?}");
+            }
         }
     }
 

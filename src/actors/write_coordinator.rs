@@ -151,7 +151,7 @@ impl WriteCoordinator {
     /// Starts, or starts over under a newer ring, at the first owner that is likely to answer.
     fn plan_mint(&mut self, ctx: &mut Context<Self>) {
         self.view = self.worker.view();
-        let Some(ring) = self.view.ring.clone() else {
+        let Some(ring) = self.view.ring_to_serve().cloned() else {
             return self.fail(Failure::NotServing, ctx);
         };
         let placement = ring.placement(self.write.key.hash().partition());

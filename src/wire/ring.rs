@@ -388,11 +388,8 @@ mod tests {
                 "after {change:?}"
             );
             let old: FirstVersion = rmp_serde::from_slice(&bytes).unwrap();
-            assert_eq!(
-                (old.epoch, old.members.len()),
-                (ring.epoch, ring.members.len())
-            );
-            assert_eq!(old.placements.len(), 256);
+            let of_old = (old.epoch, old.members.len(), old.placements.len());
+            assert_eq!(of_old, (ring.epoch, ring.members.len(), 256));
         }
         let affairs = &ring.affairs;
         assert_eq!(

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::support::keys::{are_there, store, store_these};
 use super::support::{Cluster, eventually};
-use super::{TIME, are_there, change, commit, members, operator, store, try_operator};
+use super::{TIME, change, commit, members, operator, try_operator};
 
 /// One dies as it is to pull partitions, in the middle of somebody else's leave.
 #[test]
@@ -82,5 +83,42 @@ fn a_change_gives_nothing_to_a_member_that_does_not_answer() {
     cluster.nodes[2].spawn();
     cluster.wait_ready();
     assert_eq!(members(&cluster), ["n1", "n3", "n4", "n5"]);
+    are_there(&cluster, &told);
+}
+
+/// The one that leaves keeps something for a member that is dead, and everybody is killed in the
+/// middle.
+#[test]
+fn a_leave_outlives_a_restart_of_all_and_ends_when_its_hints_are_handed_over() {
+    let mut cluster = Cluster::start(5);
+    let mut told = store(&cluster, 300);
+    cluster.nodes[2].kill();
+    told.extend(store_these(&cluster, 300..400));
+    eventually(TIME, "n2 keeps hints for n3", || {
+        cluster.nodes[1].status()["hints"]["n3"]["count"].as_u64() > Some(0)
+    });
+    cluster.nodes[0].limit_transfers("1", "1");
+    let plan = operator(&cluster, &["leave", "n2"]);
+    let epoch = plan["epoch"].to_string();
+    operator(&cluster, &["commit", "--epoch", &epoch, "--without", "n3"]);
+    cluster.kill_all();
+    for node in [0, 1, 3, 4] {
+        cluster.nodes[node].spawn();
+    }
+    cluster.nodes[0].wait_ready(TIME);
+    // What was limited is so no more.
+    eventually(TIME, "the move ends without n3", || {
+        members(&cluster) == ["n1", "n3", "n4", "n5"]
+    });
+    assert!(cluster.nodes[1].runs());
+    eventually(TIME, "n2 says what it waits for", || {
+        let status = cluster.nodes[1].status();
+        let why = "handing over what it keeps for others";
+        (&status["state"], &status["waiting_for"]) == (&json!("LEAVING"), &json!(why))
+    });
+    cluster.nodes[2].spawn();
+    let status = cluster.nodes[1].wait_exit(TIME);
+    assert!(status.success(), "{}", cluster.nodes[1].log_text());
+    cluster.wait_ready();
     are_there(&cluster, &told);
 }

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::support::keys::{are_there, store};
 use super::support::{Client, Cluster, Node, copy_tree, eventually};
-use super::{REFUSAL_TIME, TIME, are_there, change, operator, store};
+use super::{REFUSAL_TIME, TIME, change, operator};
 
 /// Of each node, a number of its status.
 fn counts(cluster: &Cluster, pointer: &str) -> Vec<u64> {

@@ -1,11 +1,11 @@
-//! What becomes of a state once nothing fails any more, or nothing but that the new node stays away:
-//! everything arrives, and nobody is interrupted.
+//! What becomes of a state once nothing fails any more, or nothing but that one node stays away, the
+//! new one or one of the old: everything arrives, and nobody is interrupted.
 
 use quorate::dynamo::ring::Change;
 
 use super::Fault;
-use super::tables::{Bits, each};
-use super::world::{Action, State, World, numbered};
+use super::tables::{Bits, Facts, Row, each};
+use super::world::{ALL, Action, Node, State, World, numbered};
 
 /// More steps than any change takes.
 const STEPS: usize = 400;
@@ -13,29 +13,61 @@ const STEPS: usize = 400;
 /// The node that comes.
 const NEW: u8 = 3;
 
+/// A node that others pull from. It is not the one that leaves or is replaced.
+const GIVER: u8 = 0;
+
 /// Everybody is there: the lifecycles bring the move to its end.
 pub(crate) fn ends(world: &World, state: &State) -> bool {
-    comes_to_rest(world, state, 0b1111, false)
+    comes_to_rest(world, state, ALL, false)
 }
 
-/// The new node has died for good: an operator cancels until it is done.
+/// An old owner has died for good: the move ends, as long as it has nothing to pull itself, and a
+/// majority and enough of the old owners are left.
+pub(crate) fn needs_no_giver(world: &World, state: &State) -> bool {
+    comes_to_rest(world, state, ALL & !(1 << GIVER), false)
+}
+
+/// The new node has died for good: an operator cancels until it is done. What can only go forward,
+/// because somebody was forgotten, does so without it.
 pub(crate) fn can_go_back(world: &World, state: &State) -> bool {
-    let needed = world.facts(&state.nodes[0]).voters & 1 << NEW != 0;
-    // Whoever is a voter by now is no new node any more.
-    needed || comes_to_rest(world, state, 0b0111, true)
+    comes_to_rest(world, state, ALL & !(1 << NEW), true)
 }
 
+/// Whether those who live come to one ring at rest, or wait for somebody, as an operator is shown.
+///
 /// Many states become the same ones: what was found of one is remembered.
 fn comes_to_rest(world: &World, state: &State, living: Bits, cancels: bool) -> bool {
     if state.broken.is_some() {
         return true;
     }
-    let mut state = plain(world, state);
+    let mut nodes = four(state);
+    for dead in each(ALL & !living) {
+        // Only what others know of it matters from now on.
+        let place = usize::from(dead);
+        let it = nodes[place];
+        nodes[place] = Node {
+            ring: it.ring,
+            flips: it.flips,
+            verified: it.verified,
+            ..world.first.nodes[place]
+        };
+    }
+    if let Some(known) = world.calmed().get(&(nodes, living)) {
+        return *known;
+    }
+    // Without what does not matter here, and without what is on its way, which may never arrive.
+    let mut state = State {
+        nodes: nodes.to_vec(),
+        crashes: 0,
+        losses: 0,
+        tries: 0,
+        ..world.first.clone()
+    };
     let mut passed = Vec::new();
     let mut rests = false;
     for _ in 0..STEPS {
         if state.attempts.is_empty() {
-            let place = (state.clone(), living);
+            let place = (four(&state), living);
             if let Some(known) = world.calmed().get(&place) {
                 rests = *known;
                 break;
@@ -45,7 +77,8 @@ fn comes_to_rest(world: &World, state: &State, living: Bits, cancels: bool) -> b
         let Some(action) = next(world, &state, living, cancels) else {
             let there: Vec<_> = each(living).map(|n| state.nodes[usize::from(n)]).collect();
             let same = there.iter().all(|it| it.ring == there[0].ring);
-            rests = same && !world.facts(&there[0]).is_moving;
+            let facts = world.facts(&there[0]);
+            rests = same && (!facts.is_moving || waits(&facts, living));
             break;
         };
         state = world.step(&state, action);
@@ -56,15 +89,20 @@ fn comes_to_rest(world: &World, state: &State, living: Bits, cancels: bool) -> b
     rests
 }
 
-/// Without what does not matter here.
-fn plain(world: &World, state: &State) -> State {
-    State {
-        nodes: state.nodes.clone(),
-        crashes: 0,
-        losses: 0,
-        tries: 0,
-        ..world.first.clone()
-    }
+fn four(state: &State) -> [Node; 4] {
+    std::array::from_fn(|node| state.nodes[node])
+}
+
+/// For more than a living node can give: a vote, a pull of an old owner, or what W of the old owners
+/// may hold alone.
+fn waits(facts: &Facts, living: Bits) -> bool {
+    let few = |row: &Row| (row.owners & living).count_ones() < row.whole_from;
+    let few = facts.rows.iter().any(|row| row.gained_by != 0 && few(row));
+    facts.gainers & !living & !(1 << NEW) != 0 || few || !can_decide(facts, living)
+}
+
+fn can_decide(facts: &Facts, living: Bits) -> bool {
+    (facts.voters & living).count_ones() * 2 > facts.voters.count_ones()
 }
 
 /// The next thing that happens, whatever is first in this order.
@@ -99,12 +137,19 @@ fn next(world: &World, state: &State, living: Bits, cancels: bool) -> Option<Act
     if !world.facts(newest.1).is_moving {
         return None;
     }
+    if !can_decide(&world.facts(newest.1), living) {
+        return None;
+    }
     if cancels {
-        let change = world.tables().change_number(Change::Cancel);
-        return Some(Action::Propose { node: 0, change });
+        let mut tables = world.tables();
+        let change = tables.change_number(Change::Cancel);
+        let it = state.nodes[0];
+        if tables.propose(it.ring, 0, it.seen, change).is_some() {
+            return Some(Action::Propose { node: 0, change });
+        }
     }
     let mut moves = Vec::new();
-    world.transfers(state, &mut moves);
+    world.transfers(state, living, &mut moves);
     if world.scenario.fault == Fault::KeepsItsEndToItself {
         let done = |node: &u8| state.nodes[usize::from(*node)].verified;
         moves.retain(|action| match action {

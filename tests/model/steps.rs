@@ -94,6 +94,13 @@ impl World {
         };
         let voter = &mut state.nodes[usize::from(at)];
         let mut tables = self.tables();
+        if self.scenario.fault == Fault::HoldsToItsFlips
+            && voter.flips != 0
+            && tables.cancels(question)
+        {
+            state.attempts[place] = attempt;
+            return;
+        }
         let (acceptor, reply) = tables.vote(accept, voter.acceptor, voter.ring, question);
         voter.acceptor = acceptor;
         let live = attempt.proposer.filter(|_| answered);
@@ -207,6 +214,7 @@ impl World {
                 let pulled = (row.owners & mine).count_ones();
                 let enough = match self.scenario.fault {
                     Fault::PullsFromTooFew => 1,
+                    Fault::PullsFromAll => row.owners.count_ones(),
                     _ => row.whole_from,
                 };
                 pulled >= enough || row.owners & !mine == 0

@@ -219,6 +219,11 @@ impl Tables {
         self.changes.number(change)
     }
 
+    /// Whether a question is about going back.
+    pub(crate) fn cancels(&self, ask: u16) -> bool {
+        self.asks.all[usize::from(ask)].proposal.change == Change::Cancel
+    }
+
     /// A new proposer and what it asks for; nothing if the change does not fit the ring.
     pub(crate) fn propose(
         &mut self,

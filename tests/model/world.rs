@@ -9,15 +9,18 @@ use quorate::dynamo::ring::{Change, MemberChange, Ring, plan};
 use stateright::{Model, Property};
 
 use super::calm;
-use super::tables::{Bits, Facts, Rank, Tables, WRITE, each};
+use super::tables::{Bits, Facts, Rank, Tables, WRITE, each, id};
 use super::{
-    Fault, MOVE_ENDS, NEVER_ENDS, NO_WAY_BACK, STALE_READ, Scenario, TWO_RINGS, UNVERIFIED, Wish,
+    Fault, MOVE_ENDS, NEEDS_GIVER, NEVER_ENDS, NO_WAY_BACK, STALE_READ, Scenario, TWO_RINGS,
+    UNVERIFIED, Wish,
 };
 
 /// Epochs that are remembered.
 const EPOCHS: usize = 10;
 /// No ring.
 pub(crate) const NONE: u8 = u8::MAX;
+/// Every node.
+pub(crate) const ALL: Bits = 0b1111;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Node {
@@ -126,12 +129,15 @@ pub(crate) enum Action {
     },
 }
 
+/// Whether nodes come to rest of which these live.
+type Calmed = HashMap<([Node; 4], Bits), bool>;
+
 pub(crate) struct World {
     pub(crate) scenario: Scenario,
     tables: Mutex<Tables>,
     pub(crate) first: State,
     /// What calm makes of states that were met.
-    calmed: Mutex<HashMap<(State, Bits), bool>>,
+    calmed: Mutex<Calmed>,
 }
 
 impl World {
@@ -173,7 +179,7 @@ impl World {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn calmed(&self) -> MutexGuard<'_, HashMap<(State, Bits), bool>> {
+    pub(crate) fn calmed(&self) -> MutexGuard<'_, Calmed> {
         self.calmed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -208,9 +214,10 @@ impl World {
         wanted.into_iter().collect()
     }
 
-    /// The steps of a move, which need no luck.
-    pub(crate) fn transfers(&self, state: &State, out: &mut Vec<Action>) {
-        for (node, it) in numbered(&state.nodes) {
+    /// The steps of a move between these nodes, which need no luck.
+    pub(crate) fn transfers(&self, state: &State, living: Bits, out: &mut Vec<Action>) {
+        let there = || numbered(&state.nodes).filter(|(node, _)| living & 1 << node != 0);
+        for (node, it) in there() {
             let facts = self.facts(it);
             if facts.gainers & 1 << node == 0 {
                 continue;
@@ -220,12 +227,12 @@ impl World {
                 .iter()
                 .filter(|row| row.gained_by & 1 << node != 0);
             let owners = gained.fold(0, |all, row| all | row.owners);
-            if self.scenario.coarse && !it.done {
+            if self.scenario.coarse && living == ALL && !it.done {
                 out.push(Action::Bring { node });
                 continue;
             }
             let same = |other: &u8| state.nodes[usize::from(*other)].ring == it.ring;
-            for at in each(owners).filter(same) {
+            for at in each(owners & living).filter(same) {
                 if !it.verified && at != node && it.pulled & 1 << at == 0 {
                     out.push(Action::Pull { node, from: at });
                 }
@@ -235,11 +242,11 @@ impl World {
                 }
             }
         }
-        for (node, it) in numbered(&state.nodes) {
+        for (node, it) in there() {
             let tells = |(from, other): &(u8, &Node)| {
                 *from != node && other.done && other.ring == it.ring && it.heard & 1 << from == 0
             };
-            let all = numbered(&state.nodes).filter(tells);
+            let all = there().filter(tells);
             out.extend(all.map(|(from, _)| Action::Hear { node, from }));
         }
     }
@@ -311,18 +318,19 @@ fn key(first: &Ring, change: fn() -> MemberChange) -> Partition {
 fn wished(ring: &Ring, wish: Wish) -> Option<Change> {
     match wish {
         Wish::Cancel { .. } => ring.is_moving().then_some(Change::Cancel),
+        Wish::Revert => (!ring.affairs.staged.is_empty()).then_some(Change::Revert(None)),
         Wish::Change(change) => {
             let change = change();
             let over = match &change {
                 MemberChange::Leave(node) | MemberChange::Replace { old: node, .. } => {
                     ring.member(node).is_none() || ring.is_leaving(node)
                 }
+                MemberChange::Forget(node) => ring.member(node).is_none(),
                 _ => false,
             };
-            let staged = &ring.affairs.staged;
-            match (over, staged.contains(&change)) {
+            match (over, ring.affairs.staged.contains(&change)) {
                 (true, _) => None,
-                (false, true) => Some(Change::Commit(staged.clone())),
+                (false, true) => Some(Change::Commit(ring.committable())),
                 (false, false) => Some(Change::Stage(change)),
             }
         }
@@ -352,7 +360,7 @@ impl Model for World {
         if state.broken.is_some() {
             return;
         }
-        self.transfers(state, out);
+        self.transfers(state, ALL, out);
         if state.losses > 0 {
             let lost = |action: &Action| match *action {
                 Action::Flip { node, at, .. } => Some(Action::Flip {
@@ -426,10 +434,11 @@ impl Model for World {
             }),
             Property::always(NEVER_ENDS, calm::ends),
             Property::always(NO_WAY_BACK, calm::can_go_back),
+            Property::always(NEEDS_GIVER, calm::needs_no_giver),
             Property::sometimes(MOVE_ENDS, |world: &Self, s: &State| {
-                let (first, now) = (&world.first.nodes[0], &s.nodes[0]);
-                let members = |node: &Node| world.tables().ring(node.ring).members.clone();
-                !world.facts(now).is_moving && members(now) != members(first)
+                let ring = world.tables().ring(s.nodes[0].ring).clone();
+                let is_made = ring.number_of(&id(3)).is_some() || !ring.affairs.departed.is_empty();
+                !ring.is_moving() && is_made
             }),
         ]
     }

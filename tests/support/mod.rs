@@ -31,6 +31,7 @@ pub mod browser;
 pub mod connection;
 pub mod consul;
 pub mod http;
+pub mod keys;
 pub mod lines;
 pub mod load;
 pub mod netns;
@@ -136,6 +137,22 @@ impl Cluster {
         node.seeds = self.nodes.iter().map(|n| n.peer.clone()).collect();
         self.nodes.push(node);
         self.nodes.last_mut().expect("just pushed")
+    }
+
+    /// One more node, which runs and waits for an operator to take it in; its name.
+    pub fn add_staged(&mut self) -> String {
+        let node = self.add();
+        node.extra
+            .extend(["--auto-commit", "false"].map(str::to_owned));
+        node.spawn();
+        let name = node.name.clone();
+        eventually(READY_TIME, "the new node is staged", || {
+            // Not through the new node, which has no ring yet.
+            let old = self.running().find(|n| n.name != name);
+            let plan = old.map(|n| n.command_line(&["cluster", "plan", "-o", "json"]));
+            plan.is_some_and(|(_, out, _)| out.contains(&format!("join {name}")))
+        });
+        name
     }
 
     /// Waits until every running node is READY and they all have the same ring, at rest.
@@ -329,6 +346,19 @@ impl Node {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let code = output.status.code().unwrap_or(-1);
         (code, text(&output.stdout), text(&output.stderr))
+    }
+
+    /// Has every node that this one knows move so many partitions at once, and so many bytes a
+    /// second, or `none`: with 1 and 1, a move has a middle that lasts.
+    pub fn limit_transfers(&self, at_once: &str, bytes_s: &str) {
+        let limit = ["cluster", "limit", "transfers", at_once, bytes_s];
+        let (code, out, err) = self.command_line(&limit);
+        assert_eq!(code, 0, "{out}{err}");
+    }
+
+    /// How many partitions are moving, as it knows.
+    pub fn moving(&self) -> u64 {
+        self.status()["ring"]["moving"].as_u64().expect("a ring")
     }
 
     pub fn log_text(&self) -> String {

@@ -9,7 +9,7 @@ use super::relay::Treatment;
 /// How long what happens in the middle of a change lasts, in milliseconds.
 const HOLD_MS: (usize, usize) = (1_000, 3_500);
 
-/// Whoever was asked for a change is killed so many milliseconds later, at most.
+/// Somebody is killed so many milliseconds after a change was asked for, at most.
 const ASKED_MS: usize = 40;
 
 /// Replicas of a key: with fewer members there is nobody to take over from a lost one.
@@ -77,6 +77,9 @@ pub(super) enum Role {
     Proposer,
 }
 
+/// In the order in which they are killed.
+const ROLES: [Role; 3] = [Role::Proposer, Role::Giver, Role::Receiver];
+
 /// Who is a member, of all nodes that there are.
 #[derive(Debug, Clone)]
 pub(super) struct Crew {
@@ -142,12 +145,13 @@ impl Crew {
         Some(Change::Replace { old, new })
     }
 
-    /// Any change after which nobody is missing.
+    /// Any change.
     pub(super) fn any(&mut self, random: &mut Random) -> Change {
-        let choice = random.below(3);
+        let choice = random.below(4);
         let change = match choice {
             0 => self.join(),
             1 if self.may_shrink() => Some(self.leave(random)),
+            2 if self.may_shrink() => Some(self.forget(random)),
             _ => self.replace(random),
         };
         change.unwrap_or_else(|| self.leave(random))
@@ -167,21 +171,22 @@ impl Crew {
         old
     }
 
-    /// A kill in the middle of a change. Every role has its turn before one has its second.
+    /// A kill in the middle of a change. Each has another role and another moment than the one before,
+    /// and every role is met at every moment before anything is repeated.
     pub(super) fn kill(&mut self, random: &mut Random) -> Blow {
-        let roles = [Role::Proposer, Role::Giver, Role::Receiver];
-        let role = roles.get(self.kills % roles.len()).copied();
-        let role = role.unwrap_or(Role::Giver);
+        let ms = u64::try_from(random.below(ASKED_MS)).unwrap_or(0);
+        let moments = [
+            Moment::Asked(Duration::from_millis(ms)),
+            Moment::Begun,
+            Moment::Half,
+            Moment::Late,
+        ];
+        let role = ROLES.get(self.kills % ROLES.len()).copied();
+        let when = moments.get(self.kills % moments.len()).copied();
         self.kills += 1;
-        let when = if role == Role::Proposer && random.below(2) == 0 {
-            let ms = u64::try_from(random.below(ASKED_MS)).unwrap_or(0);
-            Moment::Asked(Duration::from_millis(ms))
-        } else {
-            moment(random)
-        };
         Blow {
-            when,
-            what: Harm::Kill(role),
+            when: when.unwrap_or(Moment::Half),
+            what: Harm::Kill(role.unwrap_or(Role::Giver)),
             hold: hold(random),
         }
     }
@@ -203,6 +208,18 @@ impl Role {
             Self::Giver => "giver",
             Self::Receiver => "receiver",
             Self::Proposer => "proposer",
+        }
+    }
+}
+
+impl Moment {
+    /// As histories name it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Asked(_) => "asked",
+            Self::Begun => "begun",
+            Self::Half => "half",
+            Self::Late => "late",
         }
     }
 }
@@ -265,11 +282,40 @@ mod tests {
     }
 
     #[test]
-    fn every_role_is_killed_before_one_is_killed_again() {
+    fn every_role_is_killed_at_every_moment_before_one_is_again() {
         let mut random = Random::new(3);
         let mut crew = Crew::new(5, 2);
-        let kills: Vec<Harm> = (0..6).map(|_| crew.kill(&mut random).what).collect();
-        let roles = [Role::Proposer, Role::Giver, Role::Receiver].map(Harm::Kill);
-        assert_eq!(kills, [roles.clone(), roles].concat());
+        let mut kill = || {
+            let blow = crew.kill(&mut random);
+            let Harm::Kill(role) = blow.what else {
+                panic!("a kill is none");
+            };
+            (role.name(), blow.when.name())
+        };
+        let first: Vec<_> = (0..12).map(|_| kill()).collect();
+        let all: BTreeSet<_> = first.iter().collect();
+        assert_eq!(all.len(), 12, "three roles at four moments: {first:?}");
+        for two in first.windows(2) {
+            assert!(two[0].0 != two[1].0 && two[0].1 != two[1].1, "{two:?}");
+        }
+        let again: Vec<_> = (0..12).map(|_| kill()).collect();
+        assert_eq!(again, first);
+    }
+
+    #[test]
+    fn any_change_is_each_of_the_four() {
+        let mut random = Random::new(5);
+        let mut crew = Crew::new(5, 2);
+        let mut met = [false; 4];
+        for _ in 0..60 {
+            let kind = match crew.any(&mut random) {
+                Change::Join(_) => 0,
+                Change::Leave(_) => 1,
+                Change::Replace { .. } => 2,
+                Change::Forget(_) => 3,
+            };
+            met[kind] = true;
+        }
+        assert_eq!(met, [true; 4]);
     }
 }

@@ -164,6 +164,12 @@ pub(super) struct Fault {
     pub(super) until: u64,
     /// Whether it did what it should.
     pub(super) bit: bool,
+    /// The part that the node had which was killed in the middle of a change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) role: Option<String>,
+    /// How far the change had come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) moment: Option<String>,
 }
 
 /// What became of the replicas once all was well again, asked one by one.

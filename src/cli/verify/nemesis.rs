@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::super::failure::Failure;
 use super::super::output::Streams;
 use super::cluster::{Cluster, fake_time};
-use super::crew::{Blow, Change};
+use super::crew::{Blow, Change, Moment, Role};
 use super::history::Fault;
 use super::operator::Errand;
 use super::recorder::Recorder;
@@ -30,6 +30,8 @@ struct Begun {
     /// How much the relays had harmed before.
     harmed: u64,
     bit: bool,
+    role: Option<Role>,
+    moment: Option<Moment>,
     /// The change of members that is not over yet.
     errand: Option<Errand>,
 }
@@ -71,6 +73,8 @@ pub(super) async fn harass(
                 from: recorder.borrow_mut().fault_begins(),
                 harmed: cluster.relay().map_or(0, Relay::harmed),
                 bit: false,
+                role: None,
+                moment: None,
                 errand: None,
             };
             inflict(cluster, &deed, &mut fault).await?;
@@ -93,6 +97,8 @@ pub(super) async fn harass(
             from: fault.from,
             until,
             bit: fault.bit,
+            role: fault.role.map(|role| role.name().to_owned()),
+            moment: fault.moment.map(|moment| moment.name().to_owned()),
         });
         if stuck.is_some() {
             return Ok(stuck);
@@ -217,6 +223,7 @@ async fn begin_change(
             let struck = strike(cluster, &mut errand, blow).await?;
             fault.bit = struck.bit;
             fault.target = struck.target;
+            (fault.role, fault.moment) = (struck.role, struck.moment);
         }
     }
     fault.errand = Some(errand);

@@ -204,6 +204,8 @@ mod tests {
             from,
             until: recorder.now(),
             bit: true,
+            role: Some("giver".to_owned()),
+            moment: None,
         });
         assert_eq!(recorder.phase(), Phase::Calm);
         recorder.finish().unwrap();

@@ -316,6 +316,7 @@ fn partition(nodes: &[usize], from: usize, random: &mut Random) -> Vec<(usize, u
 mod tests {
     use std::collections::BTreeSet;
 
+    use super::super::crew::Harm;
     use super::*;
 
     const MINUTE: Duration = Duration::from_mins(1);
@@ -370,6 +371,24 @@ mod tests {
                 assert!((6..=16).contains(&pairs.len()), "{seed}: {pairs:?}");
                 assert!(pairs.iter().all(|(a, b)| a != b && *a < 5 && *b < 5));
             }
+        }
+    }
+
+    /// In half an hour of all faults, as `make soak` has it.
+    #[test]
+    fn every_role_is_killed_at_every_moment_of_a_change_in_a_long_run() {
+        let kinds = Kind::value_variants();
+        for seed in 0..20 {
+            let steps = schedule(kinds, 5, seed, 30 * MINUTE);
+            let kills = steps.iter().filter_map(|step| match &step.deed {
+                Deed::Change(_, Some(blow)) => match blow.what {
+                    Harm::Kill(role) => Some((role.name(), blow.when.name())),
+                    Harm::Links(..) => None,
+                },
+                _ => None,
+            });
+            let met: BTreeSet<_> = kills.collect();
+            assert_eq!(met.len(), 12, "{seed}: {met:?}");
         }
     }
 

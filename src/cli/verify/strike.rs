@@ -21,6 +21,10 @@ pub(super) struct Struck {
     pub(super) bit: bool,
     /// Whom it hit and when, in words.
     pub(super) target: String,
+    /// The part in the change of the node that was killed.
+    pub(super) role: Option<Role>,
+    /// How far the change had come.
+    pub(super) moment: Option<Moment>,
 }
 
 /// Brings a change to the moment, strikes, and makes good what it did.
@@ -32,6 +36,8 @@ pub(super) async fn strike(
     let missed = Struck {
         bit: false,
         target: "nobody: it was over too soon".to_owned(),
+        role: None,
+        moment: None,
     };
     limit(cluster, errand, true).await;
     let deadline = Instant::now() + OVER_WITHIN;
@@ -48,9 +54,10 @@ pub(super) async fn strike(
             break missed;
         }
         if let Moment::Asked(after) = blow.when
+            && let Harm::Kill(role) = blow.what
             && errand.is_staged(cluster, &news)
         {
-            break while_asked(cluster, errand, &news, (after, blow)).await?;
+            break while_asked(cluster, errand, &news, (after, role, blow)).await?;
         }
         if news.moving == 0 {
             errand.push(cluster, &news).await;
@@ -94,14 +101,15 @@ fn is_now(when: &Moment, all: &[Transfer], most: &mut usize) -> bool {
     }
 }
 
-/// Kills whoever was asked to commit, before it has answered or just afterwards.
+/// Kills somebody before the one that was asked to commit has answered, or just afterwards.
 async fn while_asked(
     cluster: &mut Cluster,
     errand: &mut Errand,
     news: &News,
-    (after, blow): (Duration, &Blow),
+    (after, role, blow): (Duration, Role, &Blow),
 ) -> Result<Struck, Failure> {
-    let (node, admin) = errand.contact(cluster).unwrap_or_default();
+    let (asked, admin) = errand.contact(cluster).unwrap_or_default();
+    let node = due(cluster, errand.change(), asked, role);
     let killing = async {
         sleep(after).await;
         cluster.kill(node)
@@ -109,15 +117,45 @@ async fn while_asked(
     let (is_answered, killed) = tokio::join!(commit(&admin, news.epoch), killing);
     let bit = killed? && (!is_answered || still_moves(cluster, errand).await);
     sleep(blow.hold).await;
-    cluster.start_again(node, &[])?;
+    start_again(cluster, errand, node)?;
     let target = format!(
-        "{}, the proposer of {}, {} ms after it was asked{}",
+        "{}, the {} of {}, {} ms after it was asked for{}",
         cluster.name(node),
+        role.name(),
         errand.words(cluster),
         after.as_millis(),
-        if is_answered { " and had answered" } else { "" }
+        if is_answered { " and agreed" } else { "" }
     );
-    Ok(Struck { bit, target })
+    Ok(Struck {
+        bit,
+        target,
+        role: Some(role),
+        moment: Some(blow.when),
+    })
+}
+
+/// Who will have this part in a change that `asked` is asked for.
+fn due(cluster: &Cluster, change: Change, asked: usize, role: Role) -> usize {
+    // Any other member gives or receives where nobody is named.
+    let others = || cluster.operable().into_iter().map(|(node, _)| node);
+    let other = || others().find(|node| *node != asked);
+    let node = match (role, change) {
+        (Role::Proposer, _) => None,
+        (Role::Giver, Change::Leave(old) | Change::Replace { old, .. }) => Some(old),
+        (Role::Receiver, Change::Join(new) | Change::Replace { new, .. }) => Some(new),
+        (Role::Giver, Change::Join(_) | Change::Forget(_))
+        | (Role::Receiver, Change::Leave(_) | Change::Forget(_)) => other(),
+    };
+    node.unwrap_or(asked)
+}
+
+/// Starts a node that was killed, which may be the one that leaves.
+fn start_again(cluster: &mut Cluster, errand: &Errand, node: usize) -> Result<(), Failure> {
+    cluster.start_again(node, &[])?;
+    if errand.change().old_one() == Some(node) {
+        cluster.leaves(node);
+    }
+    Ok(())
 }
 
 /// Strikes while partitions move.
@@ -130,6 +168,11 @@ async fn in_move(
     let left = all.iter().filter(|t| !t.has_flipped()).count();
     let what = errand.words(cluster);
     let when = format!("{left} of {} partitions of {what} left", all.len());
+    // A move that began by itself was not there to be hit while it was asked for.
+    let moment = Some(match blow.when {
+        Moment::Asked(_) => Moment::Begun,
+        Moment::Begun | Moment::Half | Moment::Late => blow.when,
+    });
     match &blow.what {
         Harm::Links(pairs, treatment) => {
             let Some(harmed) = cluster.relay().map(Relay::harmed) else {
@@ -147,6 +190,8 @@ async fn in_move(
             Ok(Struck {
                 bit: moves && harms,
                 target: format!("{}, {when}", names.join(" ")),
+                role: None,
+                moment,
             })
         }
         Harm::Kill(role) => {
@@ -154,13 +199,12 @@ async fn in_move(
             let killed = cluster.kill(node)?;
             let moves = still_moves(cluster, errand).await;
             sleep(blow.hold).await;
-            cluster.start_again(node, &[])?;
-            if errand.change().old_one() == Some(node) {
-                cluster.leaves(node);
-            }
+            start_again(cluster, errand, node)?;
             Ok(Struck {
                 bit: killed && moves,
                 target: format!("{}, the {}, {when}", cluster.name(node), role.name()),
+                role: Some(*role),
+                moment,
             })
         }
     }

@@ -94,6 +94,9 @@ mod tests {
             shown.extend(micros(tail.look(&[quick, 0, 0, 100, 0])));
         }
         assert!(shown.is_sorted_by(|a, b| a >= b), "{shown:?}");
-        assert!(shown[0] > 400 && (93..=95).contains(&shown[11]), "{shown:?}");
+        assert!(
+            shown[0] > 400 && (93..=95).contains(&shown[11]),
+            "{shown:?}"
+        );
     }
 }

@@ -374,6 +374,8 @@ const VOID: [(&str, Write); 6] = [
                 from: 0,
                 until: 1,
                 bit,
+                role: None,
+                moment: None,
             });
         }
     }),

@@ -216,7 +216,7 @@ fn follow(
     let mut dice = Dice(seed);
     let mut next_name = 100;
     let members: Vec<Member> = (0..founders).map(|i| member(i, i % zones, 1)).collect();
-    let mut order = |things: &[MemberChange], dice: &mut Dice| {
+    let order = |things: &[MemberChange], dice: &mut Dice| {
         if shuffles {
             shuffled(things, dice)
         } else {
