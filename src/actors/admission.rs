@@ -160,6 +160,10 @@ impl Admission {
         }
     }
 
+    #[expect(
+        clippy::result_large_err,
+        reason = "a refusal is moved once, to whoever waits for it"
+    )]
     fn take_place(&self, operation: Operation) -> Result<Place, Failure> {
         let place = if self.worker.view().ring_to_serve().is_none() {
             Err(Failure::NotServing)

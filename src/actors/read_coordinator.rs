@@ -130,7 +130,10 @@ impl ReadCoordinator {
         self.back = None;
         self.round += 1;
         if self.worker.asks_all() {
-            while let Some(node) = self.unasked.pop() {
+            let all = std::mem::take(&mut self.unasked).into_iter();
+            let (near, far): (Vec<_>, Vec<_>) = all.partition(|id| self.worker.reaches(id));
+            self.unasked = far;
+            for node in near.into_iter().rev() {
                 self.ask_node(node, ctx);
             }
         }

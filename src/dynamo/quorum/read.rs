@@ -40,7 +40,8 @@ pub struct ReadQuorum {
 struct Count {
     owners: Vec<NodeId>,
     needed: usize,
-    got: usize,
+    /// Who counts: each owner once, be it by itself, by who stands in for it, or both.
+    got: Vec<NodeId>,
     /// Outcomes that can still come.
     open: usize,
     /// How many have been asked, and how many should have been by now.
@@ -88,7 +89,7 @@ impl Count {
         Self {
             owners: owners.to_vec(),
             needed,
-            got: 0,
+            got: Vec::new(),
             open: owners.len(),
             asked: 0,
             wanted: needed,
@@ -100,13 +101,13 @@ impl Count {
     }
 
     fn is_met(&self) -> bool {
-        self.got >= self.needed
+        self.got.len() >= self.needed
     }
 
-    fn note(&mut self, counts: bool) {
+    fn note(&mut self, owner: &NodeId, counts: bool) {
         self.open = self.open.saturating_sub(1);
-        if counts {
-            self.got += 1;
+        if counts && !self.got.contains(owner) {
+            self.got.push(owner.clone());
         } else if !self.is_met() {
             self.wanted += 1;
         }
@@ -115,7 +116,7 @@ impl Count {
     fn shortfall(&self) -> Shortfall {
         Shortfall {
             needed: self.needed,
-            got: self.got,
+            got: self.got.len(),
         }
     }
 }
@@ -226,7 +227,7 @@ impl ReadQuorum {
 
     fn count(&mut self, owner: &NodeId, counts: bool) {
         for count in self.counts_of(owner) {
-            count.note(counts);
+            count.note(owner, counts);
         }
     }
 
@@ -241,7 +242,7 @@ impl ReadQuorum {
     /// Whether the quorum is met, out of reach, or open.
     #[must_use]
     pub fn decide(&self) -> Decision {
-        let out_of_reach = |count: &&Count| count.got + count.open < count.needed;
+        let out_of_reach = |count: &&Count| count.got.len() + count.open < count.needed;
         if let Some(lost) = self.counts().find(out_of_reach) {
             Decision::Failed(lost.shortfall())
         } else if self.counts().all(Count::is_met) {

@@ -35,13 +35,11 @@ async fn shown(handoff: &Addr<Handoff>) -> Transfer {
 }
 
 /// From whom, how far, and what it waits for.
-async fn told(handoff: &Addr<Handoff>) -> (Option<String>, Step, u64, u64, Option<String>) {
+async fn told(handoff: &Addr<Handoff>) -> String {
     let t = shown(handoff).await;
-    (t.from, t.step, t.done, t.total, t.waiting_for)
-}
-
-fn a() -> Option<String> {
-    Some("a".to_owned())
+    let (from, waits) = (t.from.as_deref(), t.waiting_for.as_deref());
+    let (from, waits) = (from.unwrap_or("-"), waits.unwrap_or("-"));
+    format!("{from} {:?} {}/{} {waits}", t.step, t.done, t.total)
 }
 
 fn page(of: &[Key], last: bool) -> PullReply {
@@ -49,14 +47,17 @@ fn page(of: &[Key], last: bool) -> PullReply {
     PullReply::new(of.iter().map(record).collect(), last)
 }
 
-async fn digest_of(wire: &mut Wire, records: u64) {
-    let digest = DigestReply {
+fn holding(records: u64) -> DigestReply {
+    DigestReply {
         root: 1,
         records,
         recovering: false,
-    };
+    }
+}
+
+async fn digest_of(wire: &mut Wire, records: u64) {
     let call = wire.call("/peer/v1/digest").await;
-    call.answer(200, encoded(&digest));
+    call.answer(200, encoded(&holding(records)));
 }
 
 async fn silence(wire: &mut Wire, path: &str) {
@@ -73,32 +74,28 @@ async fn a_transfer_shows_where_it_comes_from_how_far_how_fast_and_what_it_waits
     let (first, second) = some.split_at(2);
 
     let call = wire.call("/peer/v1/digest").await;
-    assert_eq!(told(&handoff).await, (None, Step::Queued, 0, 0, None));
-    let three = DigestReply {
-        root: 1,
-        records: 3,
-        recovering: false,
-    };
-    call.answer(200, encoded(&three));
+    assert_eq!(told(&handoff).await, "- Queued 0/0 -");
+    call.answer(200, encoded(&holding(3)));
     let call = wire.call("/peer/v1/pull").await;
-    assert_eq!(told(&handoff).await, (a(), Step::Pulling, 0, 3, None));
+    assert_eq!(told(&handoff).await, "a Pulling 0/3 -");
     let begun = page(first, false);
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(2)).await;
     tokio::time::resume();
     call.answer(200, encoded(&begun));
     let call = wire.call("/peer/v1/pull").await;
-    assert_eq!(told(&handoff).await, (a(), Step::Pulling, 2, 3, None));
+    assert_eq!(told(&handoff).await, "a Pulling 2/3 -");
     let (rate, bytes) = (shown(&handoff).await.rate_bytes_s, begun.bytes());
-    assert!(
-        (bytes / 4..=bytes / 2).contains(&rate),
-        "{bytes} in 2 s are {rate}/s"
-    );
+    let slowly = bytes / 4..=bytes / 2;
+    assert!(slowly.contains(&rate), "{bytes} in 2 s are {rate}/s");
     call.answer(200, encoded(&page(second, true)));
     digest_of(&mut wire, 4).await;
     let call = wire.call("/peer/v1/pull").await;
-    let more = (a(), Step::Pulling, 4, 4, None);
-    assert_eq!(told(&handoff).await, more, "there is more than was said");
+    assert_eq!(
+        told(&handoff).await,
+        "a Pulling 4/4 -",
+        "more than was said"
+    );
     call.answer(200, encoded(&page(&[], true)));
     digest_of(&mut wire, 4).await;
     for _ in ["b", "c"] {
@@ -108,42 +105,31 @@ async fn a_transfer_shows_where_it_comes_from_how_far_how_fast_and_what_it_waits
     // The next attempt is under way, and may wait for the same.
     digest_of(&mut wire, 4).await;
     let call = wire.call("/peer/v1/pull").await;
-    let reason = Some("b, c to answer".to_owned());
-    assert_eq!(told(&handoff).await, (a(), Step::Pulling, 0, 4, reason));
+    assert_eq!(told(&handoff).await, "a Pulling 0/4 b, c to answer");
     call.answer(200, encoded(&page(&[], true)));
     digest_of(&mut wire, 4).await;
     nothing_to_give(&mut wire).await;
     silence(&mut wire, "/peer/v1/digest").await;
 
     let call = wire.call("/peer/v1/flip").await;
-    let (from, step, done, total, waits) = told(&handoff).await;
-    assert_eq!(
-        (from.as_deref(), step, waits),
-        (Some("b"), Step::Verified, None)
-    );
-    assert_eq!(done, total);
+    assert_eq!(told(&handoff).await, "b Verified 1/1 -");
     call.answer(200, encoded(&FlipReply::Flipped));
     for _ in ["b", "c"] {
         silence(&mut wire, "/peer/v1/flip").await;
     }
-    let call = wire.call("/peer/v1/flip").await;
-    let t = shown(&handoff).await;
-    let reason = "b, c to stop serving reads";
-    assert_eq!(
-        (t.step, t.waiting_for.as_deref()),
-        (Step::Verified, Some(reason))
-    );
-    call.answer(200, encoded(&FlipReply::Flipped));
-    let call = wire.call("/peer/v1/flip").await;
-    call.answer(200, encoded(&FlipReply::Flipped));
+    for owner in ["a", "b"] {
+        let call = wire.call("/peer/v1/flip").await;
+        let waits = "b Verified 1/1 b, c to stop serving reads";
+        assert_eq!(told(&handoff).await, waits, "{owner} is asked again");
+        call.answer(200, encoded(&FlipReply::Flipped));
+    }
     silence(&mut wire, "/peer/v1/flip").await;
     let flipped = async {
-        while shown(&handoff).await.step != Step::Flipped {
+        while told(&handoff).await != "b Flipped 1/1 -" {
             tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(PATIENCE, flipped).await.unwrap();
-    assert_eq!(shown(&handoff).await.waiting_for, None);
 }
 
 /// The partitions that are being brought, and how many of their calls have been answered.

@@ -49,6 +49,21 @@ async fn p5_fallbacks_are_asked_before_owners_that_are_known_to_be_away() {
     stage.assert_quiet();
 }
 
+/// Not even the tenth, which asks all: who stands in for it answers for it.
+#[actix::test]
+async fn an_owner_that_is_known_to_be_away_is_asked_by_no_read_that_does_without() {
+    pause();
+    let mut stage = Stage::sloppy(&["a", "b", "c"], &["d", "e"]);
+    stage.lose(&["b"]);
+    let (coordinator, outcome) = start(&stage);
+    read_at(&mut stage, "a", HOME, Ok(&[7])).await;
+    read_at(&mut stage, "c", HOME, Ok(&[7])).await;
+    read_at(&mut stage, "d", standing_for(1), Ok(&[])).await;
+    assert_eq!(outcome.await.unwrap().unwrap().state, state(&[7]));
+    assert!(has_stopped(&coordinator).await);
+    stage.assert_quiet();
+}
+
 #[actix::test]
 async fn owners_that_fail_are_stood_in_for_when_no_other_owner_is_left() {
     pause();

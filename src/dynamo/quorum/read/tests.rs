@@ -314,6 +314,36 @@ fn an_owner_of_before_that_has_not_flipped_adds_what_it_holds() {
     assert_eq!(quorum.finish(), expected);
 }
 
+/// An owner that seems to be away answers all the same, and who stands in for it does too: W of the
+/// others may have a write that neither has heard of.
+#[test]
+fn p4_an_owner_and_who_stands_in_for_it_count_once() {
+    let mut quorum = of_three(2);
+    quorum.ask(&id("a"));
+    quorum.stand_by(&id("a"));
+    quorum.ask(&id("a"));
+    assert_eq!(
+        quorum.record(&id("a"), Ok(State::default())),
+        Decision::Wait
+    );
+    assert_eq!(
+        quorum.record_hint(&id("a"), Ok(State::default())),
+        Decision::Wait
+    );
+    assert!(quorum.wants(&id("b")), "another owner is asked instead");
+    assert_eq!(quorum.record(&id("b"), Ok(written(1))), Decision::Done);
+    assert_eq!(quorum.merged(), written(1));
+
+    let mut quorum = of_three(2);
+    quorum.stand_by(&id("a"));
+    quorum.record(&id("a"), Ok(State::default()));
+    quorum.record_hint(&id("a"), Ok(State::default()));
+    quorum.record(&id("b"), Err(Fault::Unreachable));
+    let end = quorum.record(&id("c"), Err(Fault::Unreachable));
+    let (needed, got) = (2, 1);
+    assert_eq!(end, Decision::Failed(Shortfall { needed, got }));
+}
+
 /// Owners, incoming owners, the set that is read, outcomes (`+` a state, `!` flipped, `-` silence, `h` a
 /// fallback's), (home, incoming, hinted).
 #[test]
