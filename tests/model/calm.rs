@@ -21,8 +21,11 @@ pub(crate) fn ends(world: &World, state: &State) -> bool {
 /// The new node has died for good: an operator cancels until it is done.
 pub(crate) fn can_go_back(world: &World, state: &State) -> bool {
     let needed = world.facts(&state.nodes[0]).voters & 1 << NEW != 0;
+    let talks = world.tables().no_silence();
+    // Who has forgotten its votes is missing too, and two may be too many.
+    let is_missing = state.nodes.iter().any(|it| it.silence != talks);
     // Whoever is a voter by now is no new node any more.
-    needed || comes_to_rest(world, state, 0b0111, true)
+    needed || is_missing || comes_to_rest(world, state, 0b0111, true)
 }
 
 /// Many states become the same ones: what was found of one is remembered.
