@@ -38,6 +38,7 @@ faults: rust
 MINUTES = 30
 NEMESIS = kill,pause,partition,wipe,clock,join,leave,replace,forget,kill-during-move,partition-during-move
 soak: tools
+	cargo test --features components,extra --test model forgets
 	cargo build --release
 	./target/release/quorate verify --nodes 5 --minutes $(MINUTES) \
 		--nemesis $(NEMESIS) $(if $(SEED),--seed $(SEED))

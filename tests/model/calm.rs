@@ -24,13 +24,19 @@ pub(crate) fn ends(world: &World, state: &State) -> bool {
 /// An old owner has died for good: the move ends, as long as it has nothing to pull itself, and a
 /// majority and enough of the old owners are left.
 pub(crate) fn needs_no_giver(world: &World, state: &State) -> bool {
-    comes_to_rest(world, state, ALL & !(1 << GIVER), false)
+    has_silent(world, state) || comes_to_rest(world, state, ALL & !(1 << GIVER), false)
+}
+
+/// Who has forgotten its votes is missing too, and two may be too many.
+fn has_silent(world: &World, state: &State) -> bool {
+    let talks = world.tables().no_silence();
+    state.nodes.iter().any(|it| it.silence != talks)
 }
 
 /// The new node has died for good: an operator cancels until it is done. What can only go forward,
 /// because somebody was forgotten, does so without it.
 pub(crate) fn can_go_back(world: &World, state: &State) -> bool {
-    comes_to_rest(world, state, ALL & !(1 << NEW), true)
+    has_silent(world, state) || comes_to_rest(world, state, ALL & !(1 << NEW), true)
 }
 
 /// Whether those who live come to one ring at rest, or wait for somebody, as an operator is shown.

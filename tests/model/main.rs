@@ -65,6 +65,8 @@ pub(crate) enum Fault {
     AcceptsWithoutPromise,
     /// Starts again without what it had promised and accepted.
     ForgetsPromises,
+    /// No fault: the same, and it gives no vote for as long as the product gives none.
+    ForgetsAndFallsSilent,
     /// Ends a move although nobody has said that it has pulled.
     RetiresUnverified,
     /// Says that it has flipped, and serves reads all the same.
@@ -328,6 +330,20 @@ fn no_read_misses_a_write_after_a_cancel_of_what_has_flipped() {
         };
         assert_eq!(broken(scenario), [""; 0]);
     }
+}
+
+/// As a node does whose backup was restored; see `ForgetsPromises` for what becomes of it otherwise.
+/// Looks at so many states that it runs with `make soak`.
+#[test]
+#[cfg_attr(not(feature = "extra"), ignore = "a minute and a half: make soak")]
+fn a_node_that_forgets_its_promises_and_falls_silent_makes_no_second_ring() {
+    let scenario = Scenario {
+        tries: 2,
+        crashes: 1,
+        fault: Fault::ForgetsAndFallsSilent,
+        ..a_leave_and_a_join()
+    };
+    assert_eq!(broken(scenario), [""; 0]);
 }
 
 #[test]

@@ -55,10 +55,19 @@ impl World {
     fn crash(&self, state: &mut State, node: u8) {
         give_up(state, node);
         let blank = self.tables().blank_acceptor();
+        let rings = numbered(&state.nodes).map(|(other, it)| (other, it.ring));
+        let others: Vec<(u8, u8)> = rings.filter(|(other, _)| *other != node).collect();
         let it = &mut state.nodes[usize::from(node)];
         (it.seen, it.pulled, it.got, it.heard, it.done) = ((0, 0), 0, 0, 0, false);
-        if self.scenario.fault == Fault::ForgetsPromises {
-            it.acceptor = blank;
+        match self.scenario.fault {
+            Fault::ForgetsPromises => it.acceptor = blank,
+            Fault::ForgetsAndFallsSilent => {
+                let mut tables = self.tables();
+                let silence = tables.silence(others.into_iter());
+                it.acceptor = blank;
+                it.silence = tables.silence_under(silence, node, it.ring);
+            }
+            _ => {}
         }
     }
 
@@ -94,9 +103,9 @@ impl World {
         };
         let voter = &mut state.nodes[usize::from(at)];
         let mut tables = self.tables();
-        if self.scenario.fault == Fault::HoldsToItsFlips
-            && voter.flips != 0
-            && tables.cancels(question)
+        let holds_to_its_flips = self.scenario.fault == Fault::HoldsToItsFlips && voter.flips != 0;
+        if tables.is_silent(voter.silence, voter.ring)
+            || holds_to_its_flips && tables.cancels(question)
         {
             state.attempts[place] = attempt;
             return;
@@ -154,7 +163,6 @@ impl World {
             known => known,
         };
         let (was, is) = (tables.ring(before), tables.ring(ring));
-        let was_at = tables.facts(before);
         let of = |ring: &Ring, p| ring.placement(p).clone();
         for partition in Partition::all() {
             let (old, new) = (of(was, partition), of(is, partition));
@@ -168,8 +176,9 @@ impl World {
                 let flipped = numbered(&state.nodes).filter(|(owner, other)| {
                     old.owners.contains(&id(*owner)) && other.flips & 1 << node != 0
                 });
-                let same_move = tables.facts(it.ring).move_epoch == was_at.move_epoch;
-                let safe = it.verified && same_move && flipped.count() >= old.flips_needed(READ);
+                let same_move = tables.ring(it.ring).goes_on_from(was);
+                let handed_over = old.is_handed_over_with(READ, flipped.count());
+                let safe = it.verified && same_move && handed_over;
                 if !safe {
                     state.broken = Some(Broken::OwnersBeforeVerified);
                     return;
@@ -186,12 +195,13 @@ impl World {
         if new.epoch <= old.epoch {
             return;
         }
-        it.ring = ring;
-        (it.pulled, it.got) = (0, 0);
-        if old.move_epoch != new.move_epoch {
+        if !tables.ring(ring).goes_on_from(tables.ring(it.ring)) {
             (it.verified, it.flips, it.done, it.heard) = (false, 0, false, 0);
         }
         drop(tables);
+        it.ring = ring;
+        (it.pulled, it.got) = (0, 0);
+        it.silence = self.tables().silence_under(it.silence, node, ring);
         give_up(state, node);
     }
 
@@ -210,14 +220,10 @@ impl World {
             .rows
             .iter()
             .filter(|row| row.gained_by & 1 << node != 0)
-            .all(|row| {
-                let pulled = (row.owners & mine).count_ones();
-                let enough = match self.scenario.fault {
-                    Fault::PullsFromTooFew => 1,
-                    Fault::PullsFromAll => row.owners.count_ones(),
-                    _ => row.whole_from,
-                };
-                pulled >= enough || row.owners & !mine == 0
+            .all(|row| match self.scenario.fault {
+                Fault::PullsFromTooFew => row.owners & mine != 0,
+                Fault::PullsFromAll => row.owners & !mine == 0,
+                _ => row.is_whole_with(mine),
             });
     }
 
@@ -262,7 +268,7 @@ impl World {
             .rows
             .iter()
             .filter(|row| row.gained_by & 1 << node != 0)
-            .all(|row| (row.owners & got).count_ones() >= row.flips_needed);
+            .all(|row| row.is_handed_over_with(got));
     }
 
     /// Forgets what cannot matter any more: questions about epochs that everybody is past.

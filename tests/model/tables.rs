@@ -11,10 +11,10 @@ use quorate::dynamo::membership::lifecycle::{
     Effect, Event, Hello, Lifecycle, Me, NodeState, RingStamp,
 };
 use quorate::dynamo::membership::promise::{
-    AcceptReply, Acceptor, Ballot, Loss, PredictReply, Proposal, Proposer, Step,
+    AcceptReply, Acceptor, Ballot, Loss, PredictReply, Proposal, Proposer, Silence, Step,
 };
 use quorate::dynamo::node_id::NodeId;
-use quorate::dynamo::ring::{Addresses, Change, ClusterId, Member, Ring, plan};
+use quorate::dynamo::ring::{Addresses, Change, ClusterId, Member, Pulls, Ring, plan};
 
 use super::Fault as Planted;
 use super::reads::{Admitted, Says};
@@ -96,14 +96,31 @@ pub(crate) struct Row {
     /// 0 at rest.
     pub(crate) incoming: Bits,
     pub(crate) gained_by: Bits,
-    pub(crate) whole_from: u32,
-    pub(crate) flips_needed: u32,
+    /// The sets of owners from which all that was acknowledged comes, a bit for each set.
+    whole_with: u16,
+    /// The sets that are enough to have flipped.
+    handed_over_with: u16,
+}
+
+impl Row {
+    pub(crate) fn is_whole_with(&self, pulled: Bits) -> bool {
+        self.whole_with & 1 << (pulled & self.owners) != 0
+    }
+
+    pub(crate) fn is_handed_over_with(&self, flipped: Bits) -> bool {
+        self.handed_over_with & 1 << (flipped & self.owners) != 0
+    }
+}
+
+/// The sets of nodes of which this is true, a bit for each.
+fn sets(is_true: impl Fn(Bits) -> bool) -> u16 {
+    let sets = (0..16).filter(|set| is_true(*set));
+    sets.map(|set| 1 << set).sum()
 }
 
 /// What the model asks of a ring.
 pub(crate) struct Facts {
     pub(crate) epoch: u64,
-    pub(crate) move_epoch: u64,
     pub(crate) is_moving: bool,
     pub(crate) voters: Bits,
     pub(crate) gainers: Bits,
@@ -125,6 +142,7 @@ pub(crate) struct Tables {
     changes: Numbered<Change>,
     asks: Numbered<Ask>,
     replies: Vec<Reply>,
+    silences: Numbered<Option<Silence>>,
     proposers: Vec<(Past, Proposer)>,
     proposer_numbers: HashMap<Past, u16>,
     made: HashMap<Making, Option<(u16, u16)>>,
@@ -179,6 +197,7 @@ impl Tables {
             changes: Numbered::new(),
             asks: Numbered::new(),
             replies: Vec::new(),
+            silences: Numbered::new(),
             proposers: Vec::new(),
             proposer_numbers: HashMap::new(),
             made: HashMap::new(),
@@ -213,6 +232,34 @@ impl Tables {
 
     pub(crate) fn blank_acceptor(&mut self) -> u16 {
         self.acceptors.number(Acceptor::default())
+    }
+
+    /// Of a node that has forgotten nothing.
+    pub(crate) fn no_silence(&mut self) -> u16 {
+        self.silences.number(None)
+    }
+
+    /// Of a node that has just forgotten its promises, and hears at once which rings the others have.
+    pub(crate) fn silence(&mut self, others: impl Iterator<Item = (u8, u8)>) -> u16 {
+        let mut silence = Silence::default();
+        for (node, ring) in others {
+            silence.hear(id(node), self.facts(ring).epoch);
+        }
+        self.silences.number(Some(silence))
+    }
+
+    /// What becomes of it as a ring comes into force.
+    pub(crate) fn silence_under(&mut self, silence: u16, node: u8, ring: u8) -> u16 {
+        let mut silence = self.silences.all[usize::from(silence)].clone();
+        if let Some(silence) = &mut silence {
+            silence.follow(&id(node), self.ring(ring));
+        }
+        self.silences.number(silence)
+    }
+
+    pub(crate) fn is_silent(&self, silence: u16, ring: u8) -> bool {
+        let silence = &self.silences.all[usize::from(silence)];
+        silence.as_ref().is_some_and(|s| s.binds(self.ring(ring)))
     }
 
     pub(crate) fn change_number(&mut self, change: Change) -> u16 {
@@ -366,8 +413,14 @@ fn ballot((round, node): Rank) -> Option<Ballot> {
 fn facts(ring: &Ring, key: Partition) -> Facts {
     let row = |partition| {
         let row = ring.placement(partition);
+        let owners = bits(&row.owners);
+        let of = |set: Bits| (set & owners).count_ones() as usize;
+        let pulls = |set| Pulls {
+            from: of(set),
+            whole: of(set),
+        };
         Row {
-            owners: bits(&row.owners),
+            owners,
             incoming: bits(row.incoming.iter().flatten()),
             gained_by: bits(
                 row.incoming
@@ -375,8 +428,8 @@ fn facts(ring: &Ring, key: Partition) -> Facts {
                     .flatten()
                     .filter(|id| row.is_gained_by(id)),
             ),
-            whole_from: u32::try_from(row.whole_from(ring.replicas, WRITE)).expect("few"),
-            flips_needed: u32::try_from(row.flips_needed(READ)).expect("few"),
+            whole_with: sets(|set| row.is_whole_with(ring.replicas, WRITE, pulls(set))),
+            handed_over_with: sets(|set| row.is_handed_over_with(READ, of(set))),
         }
     };
     let mut rows: Vec<Row> = Partition::all().map(row).collect();
@@ -384,7 +437,6 @@ fn facts(ring: &Ring, key: Partition) -> Facts {
     rows.dedup();
     Facts {
         epoch: ring.epoch,
-        move_epoch: ring.move_epoch(),
         is_moving: ring.is_moving(),
         voters: bits(ring.voters().map(|m| &m.id)),
         gainers: rows.iter().fold(0, |all, row| all | row.gained_by),

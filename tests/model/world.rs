@@ -27,6 +27,7 @@ pub(crate) struct Node {
     // On its disk.
     pub(crate) ring: u8,
     pub(crate) acceptor: u16,
+    pub(crate) silence: u16,
     /// What it gains in the move of its ring is verified.
     pub(crate) verified: bool,
     /// For whom it has flipped what it owns.
@@ -145,9 +146,11 @@ impl World {
         let first = (scenario.first)();
         let mut tables = Tables::new(scenario.fault, key(&first, scenario.key_moves_by));
         let (ring, acceptor) = (tables.ring_number(first), tables.blank_acceptor());
+        let silence = tables.no_silence();
         let node = Node {
             ring,
             acceptor,
+            silence,
             verified: false,
             flips: 0,
             seen: (0, 0),
@@ -259,7 +262,10 @@ impl World {
             || it.seen != (0, 0)
             || it.pulled | it.got | it.heard != 0
             || it.done
-            || self.scenario.fault == Fault::ForgetsPromises
+            || matches!(
+                self.scenario.fault,
+                Fault::ForgetsPromises | Fault::ForgetsAndFallsSilent
+            )
     }
 
     /// The write of the key, by every quorum that could acknowledge it now.
