@@ -60,7 +60,7 @@ impl Witness {
         for node in endpoints {
             for (key, value) in &written {
                 let found = read(node, key);
-                if !found.as_ref().is_ok_and(|found| found == &json!([value])) {
+                if !found.as_ref().is_ok_and(|found| *found == json!([value])) {
                     lost.push(format!("{key} through {node}: {found:?}"));
                 }
             }

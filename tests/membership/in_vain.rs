@@ -100,7 +100,7 @@ fn a_dead_node_is_replaced(cluster: &mut Cluster) {
     cluster.nodes[3].kill();
     let new = cluster.add_staged();
     under_load(cluster, |cluster, _| {
-        change(cluster, &["replace", "n4", &new])
+        change(cluster, &["replace", "n4", &new]);
     });
     assert_eq!(members(cluster), ["n1", "n2", "n5"]);
     assert_eq!(owned_by(cluster, &new), owned);

@@ -28,9 +28,11 @@ pub fn store_these(cluster: &Cluster, keys: Range<usize>) -> Told {
         let clients: Vec<_> = parts
             .map(|keys| scope.spawn(|| store_some(cluster, keys)))
             .collect();
-        let told = clients.into_iter().map(|client| client.join());
-        told.flat_map(|told| told.expect("a client that stored its keys"))
-            .collect()
+        let told = clients.into_iter().flat_map(|client| {
+            let told = client.join();
+            told.expect("a client that stored its keys")
+        });
+        told.collect()
     })
 }
 

@@ -380,12 +380,14 @@ mod tests {
         let kinds = Kind::value_variants();
         for seed in 0..20 {
             let steps = schedule(kinds, 5, seed, 30 * MINUTE);
-            let kills = steps.iter().filter_map(|step| match &step.deed {
-                Deed::Change(_, Some(blow)) => match blow.what {
+            let kills = steps.iter().filter_map(|step| {
+                let Deed::Change(_, Some(blow)) = &step.deed else {
+                    return None;
+                };
+                match blow.what {
                     Harm::Kill(role) => Some((role.name(), blow.when.name())),
                     Harm::Links(..) => None,
-                },
-                _ => None,
+                }
             });
             let met: BTreeSet<_> = kills.collect();
             assert_eq!(met.len(), 12, "{seed}: {met:?}");

@@ -109,28 +109,28 @@ pub(super) fn gains(before: &[Vec<NodeId>], after: &Ring) -> usize {
 pub(super) fn least_gains(before: &[Vec<NodeId>], after: &Ring) -> usize {
     let n = after.replicas.min(after.members.len());
     let zones: BTreeSet<&str> = after.members.iter().map(|m| m.zone.as_str()).collect();
-    let doubles = n - n.min(zones.len());
+    let spare = n - n.min(zones.len());
     let mut net = Net::default();
     let members: BTreeMap<&NodeId, usize> =
         after.members.iter().map(|m| (&m.id, net.node())).collect();
     for (was, is) in before.iter().zip(&after.placements) {
         // The first owner in a zone is free; those beside it are so many in all.
         let (row, beside) = (net.node(), net.node());
-        let mut doubled = 0;
+        let mut used = 0;
         for zone in &zones {
             let there = || after.members.iter().filter(|m| m.zone == *zone);
             let owners = there().filter(|m| is.owners.contains(&m.id)).count();
             let at = net.node();
             net.connect((row, at), 1, owners.min(1), 0);
             net.connect((beside, at), n, owners.saturating_sub(1), 0);
-            doubled += owners.saturating_sub(1);
+            used += owners.saturating_sub(1);
             for member in there() {
                 let flow = usize::from(is.owners.contains(&member.id));
                 let cost = i64::from(!was.contains(&member.id));
                 net.connect((at, members[&member.id]), 1, flow, cost);
             }
         }
-        net.connect((row, beside), doubles, doubled, 0);
+        net.connect((row, beside), spare, used, 0);
     }
     let saved: i64 = std::iter::from_fn(|| net.improve()).sum();
     gains(before, after) - usize::try_from(saved).unwrap()

@@ -48,7 +48,8 @@ fn some_changes(
         let zone = format!("z{}", dice.below(zones));
         let member = ring.member(&node).unwrap();
         let kind = dice.below(5);
-        match if only_replaces { 2 } else { kind } {
+        let kind = if only_replaces { 2 } else { kind };
+        match kind {
             0 => changes.push(MemberChange::Leave(node)),
             1 => changes.push(MemberChange::Forget(node)),
             2 => {
@@ -68,9 +69,11 @@ fn some_changes(
 
 /// Whose place another takes.
 fn heirs(changes: &[MemberChange]) -> impl Iterator<Item = (&NodeId, &Member)> {
-    changes.iter().filter_map(|change| match change {
-        MemberChange::Replace { old, new } => Some((old, new)),
-        _ => None,
+    changes.iter().filter_map(|change| {
+        let MemberChange::Replace { old, new } = change else {
+            return None;
+        };
+        Some((old, new))
     })
 }
 
