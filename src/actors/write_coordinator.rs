@@ -126,9 +126,8 @@ impl WriteCoordinator {
 
     fn looked(&mut self, seen: ReadAnswer, ctx: &mut Context<Self>) {
         let known = |clock: &Option<Clock>| {
-            clock
-                .as_ref()
-                .is_none_or(|clock| seen.state.context.covers_all(&clock.seen))
+            let mut clock = clock.iter();
+            clock.all(|clock| seen.state.context.covers_all(&clock.seen))
         };
         let retried = seen.state.written_by(self.request.id).is_some();
         let refused = match self.write.kind {
@@ -207,7 +206,7 @@ impl WriteCoordinator {
     }
 
     fn as_mint(&self) -> Mint {
-        let merged = self.look.as_ref().map(|(state, _)| state.clone());
+        let merged = (self.look.as_ref()).map(|(state, _)| Box::new(state.clone()));
         let seen = match (self.write.kind, &self.write.clock, &merged) {
             (_, Some(clock), _) => clock.clone(),
             (WriteKind::Delete, None, Some(merged)) => Clock::from(merged.context.clone()),
@@ -250,11 +249,8 @@ impl WriteCoordinator {
                 self.refused(&state, Failure::AlreadyExists, ctx);
             }
             Ok(MintReply::NothingToDelete(state)) => {
-                self.refused(
-                    &state,
-                    |s, acks| Failure::NotFound(Clock::of(&s), acks),
-                    ctx,
-                );
+                let not_found = |s: State, acks| Failure::NotFound(Clock::of(&s), acks);
+                self.refused(&state, not_found, ctx);
             }
             // What to merge, and who says so, takes a quorum.
             Ok(MintReply::TooManySiblings(_)) if self.look.is_none() => self.look(ctx),

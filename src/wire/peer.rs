@@ -367,7 +367,7 @@ fn mint_from_dto(dto: MintDto<'_>, message: &Bytes) -> Result<Mint, PeerMessageE
         },
         merged: dto
             .merged
-            .map(|state| decode_state(&Bytes::from(state)))
+            .map(|state| decode_state(&Bytes::from(state)).map(Box::new))
             .transpose()?,
     })
 }

@@ -185,6 +185,10 @@ impl Handler<Write> for OneReplica {
 }
 
 /// Keys of this form stand for a cluster in trouble.
+#[expect(
+    clippy::result_large_err,
+    reason = "a refusal is moved once, to whoever waits for it"
+)]
 fn fail_if_told_to(key: &Key) -> Result<(), Failure> {
     let shortfall = Shortfall { needed: 2, got: 1 };
     match key.as_bytes().as_ref() {

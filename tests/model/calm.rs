@@ -102,7 +102,7 @@ fn four(state: &State) -> [Node; 4] {
 /// For more than a living node can give: a vote, a pull of an old owner, or what W of the old owners
 /// may hold alone.
 fn waits(facts: &Facts, living: Bits) -> bool {
-    let few = |row: &Row| (row.owners & living).count_ones() < row.whole_from;
+    let few = |row: &Row| !row.is_whole_with(living);
     let few = facts.rows.iter().any(|row| row.gained_by != 0 && few(row));
     facts.gainers & !living & !(1 << NEW) != 0 || few || !can_decide(facts, living)
 }

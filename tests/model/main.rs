@@ -24,6 +24,7 @@
 )]
 
 mod calm;
+mod numbers;
 mod reads;
 mod steps;
 mod tables;

@@ -17,6 +17,7 @@ use quorate::dynamo::node_id::NodeId;
 use quorate::dynamo::ring::{Addresses, Change, ClusterId, Member, Pulls, Ring, plan};
 
 use super::Fault as Planted;
+use super::numbers::Numbered;
 use super::reads::{Admitted, Says};
 
 /// Nodes in a set: a bit for each.
@@ -29,29 +30,6 @@ pub(crate) const WRITE: usize = 2;
 pub(crate) const READ: usize = 2;
 
 pub(crate) const NAMES: [&str; 4] = ["a", "b", "c", "d"];
-
-/// Things by their numbers, and the other way round.
-struct Numbered<T> {
-    all: Vec<T>,
-    numbers: HashMap<T, u16>,
-}
-
-impl<T: Clone + Eq + Hash> Numbered<T> {
-    fn new() -> Self {
-        Self {
-            all: Vec::new(),
-            numbers: HashMap::new(),
-        }
-    }
-
-    fn number(&mut self, thing: T) -> u16 {
-        let next = u16::try_from(self.all.len()).expect("few things");
-        *self.numbers.entry(thing).or_insert_with_key(|thing| {
-            self.all.push(thing.clone());
-            next
-        })
-    }
-}
 
 /// A question of a proposer to the acceptors.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -103,11 +81,11 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    pub(crate) fn is_whole_with(&self, pulled: Bits) -> bool {
+    pub(crate) fn is_whole_with(self, pulled: Bits) -> bool {
         self.whole_with & 1 << (pulled & self.owners) != 0
     }
 
-    pub(crate) fn is_handed_over_with(&self, flipped: Bits) -> bool {
+    pub(crate) fn is_handed_over_with(self, flipped: Bits) -> bool {
         self.handed_over_with & 1 << (flipped & self.owners) != 0
     }
 }

@@ -183,5 +183,5 @@ fn mint_bytes(mint: &ReplicaMint) -> usize {
         Body::Value(value) => value.len(),
         Body::Tombstone => 0,
     };
-    value + mint.mint.merged.as_ref().map_or(0, size_hint)
+    value + mint.mint.merged.as_deref().map_or(0, size_hint)
 }

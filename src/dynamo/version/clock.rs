@@ -36,15 +36,15 @@ impl Clock {
 
     /// Names the requests of more of its writes.
     pub(super) fn name<'a>(&mut self, more: impl IntoIterator<Item = &'a Remembered>) {
-        self.remembered.extend(more);
+        let named = &mut self.remembered;
+        named.extend(more);
         // The last reason of a write is the best to be remembered for.
-        self.remembered.sort_unstable_by(|a, b| b.cmp(a));
-        self.remembered.dedup_by_key(|r| r.dot);
-        self.remembered.reverse();
-        while self.remembered.len() > MOST {
-            let mut named = self.remembered.iter();
-            let least = named.position(|r| r.reason != Reason::Doubtful);
-            self.remembered.remove(least.unwrap_or(0));
+        named.sort_unstable_by(|a, b| b.cmp(a));
+        named.dedup_by_key(|r| r.dot);
+        named.reverse();
+        while named.len() > MOST {
+            let least = named.iter().position(|r| r.reason != Reason::Doubtful);
+            named.remove(least.unwrap_or(0));
         }
     }
 

@@ -158,7 +158,7 @@ impl World {
                 fingerprint: 0,
             },
             remember: (id % 3 == 0).then_some(Reason::Keyed),
-            merged: merged.map(|m| m.state.clone()),
+            merged: merged.map(|m| Box::new(m.state.clone())),
         };
         let tombstones = self.tombstones;
         let no_epochs = self.variant == Variant::NoEpochs;

@@ -57,7 +57,7 @@ fn delete(name: &str, seen: &Clock) -> Mint {
 fn create(value: &str, read: &State) -> Mint {
     Mint {
         kind: WriteKind::Create,
-        merged: Some(read.clone()),
+        merged: Some(Box::new(read.clone())),
         ..put(value, &Clock::of(read))
     }
 }
@@ -301,7 +301,7 @@ fn a_request_again_does_not_cover_what_was_written_since() {
     a.write(&request).unwrap();
     let since = a.write(&put("since", &NOTHING())).unwrap();
     let retried = Mint {
-        merged: Some(a.state.clone()),
+        merged: Some(Box::new(a.state.clone())),
         seen: Clock::of(&a.state),
         ..request
     };

@@ -32,7 +32,7 @@ pub struct Mint {
     pub remember: Option<Reason>,
     /// What a quorum read saw, if the write's rule needs one: merged into the record first, so
     /// that a lagging minter decides as the quorum would.
-    pub merged: Option<State>,
+    pub merged: Option<Box<State>>,
 }
 
 /// A write that is done, now or earlier.

@@ -128,7 +128,7 @@ mod tests {
         drop(again);
         let second = DataDirectory::readmission(dir.path(), 1).unwrap();
         second.carry_out().unwrap();
-        let second = second.kept.clone().unwrap();
+        let second = second.kept.unwrap();
         assert!(second != kept && second.exists() && kept.exists());
     }
 }

@@ -50,7 +50,7 @@ fn mint(kind: WriteKind, body: Body, merged: Option<State>) -> Mint {
         body,
         request,
         remember: merged.is_some().then_some(Reason::Keyed),
-        merged,
+        merged: merged.map(Box::new),
     }
 }
 

@@ -28,7 +28,7 @@ async fn done(stage: &mut Stage, outcome: Outcome, record: &State) -> (State, us
         answer.send(Ok(())).unwrap();
     }
     let answer = outcome.await.unwrap().unwrap();
-    (mint.mint.merged.unwrap_or_default(), answer.siblings)
+    (*mint.mint.merged.unwrap_or_default(), answer.siblings)
 }
 
 #[actix::test]
@@ -60,7 +60,7 @@ async fn a_create_takes_what_the_quorum_saw_to_its_minter_which_may_know_more() 
     let (_coordinator, outcome) = start(&stage, a_write(WriteKind::Create));
     look(&mut stage, &[], &[]).await;
     let (_, mint, answer) = stage.mint().await;
-    assert_eq!(mint.mint.merged, Some(State::default()));
+    assert_eq!(mint.mint.merged, Some(Box::default()));
     let other = encode_state(&state(&[8]));
     answer.send(Ok(MintReply::AlreadyExists(other))).unwrap();
     let refused = failure(outcome.await.unwrap());
@@ -247,7 +247,7 @@ async fn one_sibling_too_many_is_told_with_what_a_quorum_has_to_merge() {
         answer.send(Ok(MintReply::TooManySiblings(full))).unwrap();
         look(&mut stage, &[1, 2, 3], &[1, 2, 3]).await;
         let (_, mint, answer) = stage.mint().await;
-        assert_eq!(mint.mint.merged, Some(state(&[1, 2, 3])));
+        assert_eq!(mint.mint.merged, Some(Box::new(state(&[1, 2, 3]))));
         assert!(outcome.try_recv().is_err(), "no quorum has answered");
         answer.send(Ok(MintReply::TooManySiblings(again))).unwrap();
         let outcome = outcome.await.unwrap();

@@ -212,7 +212,7 @@ impl Model {
                 fingerprint: 0,
             },
             remember: None,
-            merged: look,
+            merged: look.map(Box::new),
         };
         let replica = &mut self.replicas[r];
         let incarnation = Incarnation(replica.incarnation);

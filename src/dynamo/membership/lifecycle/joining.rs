@@ -391,12 +391,12 @@ mod tests {
         let stage = Change::Stage(MemberChange::Join(member("n5")));
         let mut joiner = life("n5", after(&[]));
         assert_eq!(joiner.waiting_for(), Some(Waiting::Turn(ids(&OLD))));
-        let proposes = (0..9).flat_map(|n| tick(&mut joiner, n));
+        let effects = (0..9).flat_map(|n| tick(&mut joiner, n));
         let proposed = Effect::Propose {
             epoch: 2,
             change: stage.clone(),
         };
-        assert!(proposes.collect::<Vec<_>>().contains(&proposed));
+        assert!(effects.collect::<Vec<_>>().contains(&proposed));
         joiner.handle(Event::RingChanged(after(std::slice::from_ref(&stage))));
         assert_eq!(joiner.waiting_for(), Some(Waiting::Commit));
         let reverted = after(&[stage, Change::Revert(None)]);

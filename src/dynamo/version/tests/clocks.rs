@@ -231,8 +231,9 @@ fn run(seed: u64, with_names: bool) -> Option<String> {
             }
         }
         if !with_names {
-            held.iter_mut()
-                .for_each(|(clock, _)| clock.remembered.clear());
+            for (clock, _) in &mut held {
+                clock.remembered.clear();
+            }
         }
         if let Some(difference) = world.difference() {
             return Some(difference);
